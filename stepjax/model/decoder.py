@@ -1,0 +1,82 @@
+"""The decoder of Step-Audio 2: Qwen2 (RMSNorm, rotary positions, shared key/value heads, SwiGLU).
+
+  B batch   L sequence   l a device's part of it   D width   H heads   G key/value heads   Q = H / G
+  K head size   N hidden width
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from stepjax.model.group import Group
+from stepjax.model.layers import RMSNorm, Stack, bias, rotate, weight, zeros
+
+
+class DecoderAttention(nnx.Module):
+    """Causal attention with shared key/value heads (Ainslie et al. 2023) and biases on q, k and v."""
+
+    def __init__(self, config, *, rngs: nnx.Rngs):
+        D, H, G, K = config.width, config.heads, config.kv_heads, config.head_size
+        self.q_DHK, self.q_bias_HK = weight(rngs, D, H, K, fan_in=D), zeros(H, K)
+        self.k_DGK, self.k_bias_GK = weight(rngs, D, G, K, fan_in=D), zeros(G, K)
+        self.v_DGK, self.v_bias_GK = weight(rngs, D, G, K, fan_in=D), zeros(G, K)
+        self.out_HKD = weight(rngs, H, K, D, fan_in=H * K, scale=(2 * config.layers) ** -0.5)
+        self.theta = config.rope_theta
+
+    def __call__(self, x_BlD, group: Group):
+        x_BLD = group.gather(x_BlD, dim=1)
+        B, L, dtype = *x_BLD.shape[:2], x_BLD.dtype
+        q_BLHK = jnp.einsum("BLD,DHK->BLHK", x_BLD, self.q_DHK[...].astype(dtype))
+        k_BLGK = jnp.einsum("BLD,DGK->BLGK", x_BLD, self.k_DGK[...].astype(dtype))
+        v_BLGK = jnp.einsum("BLD,DGK->BLGK", x_BLD, self.v_DGK[...].astype(dtype))
+        q_BLHK = rotate(q_BLHK + bias(self.q_bias_HK, q_BLHK), self.theta)
+        k_BLGK = rotate(k_BLGK + bias(self.k_bias_GK, k_BLGK), self.theta)
+        v_BLGK = v_BLGK + bias(self.v_bias_GK, v_BLGK)
+        q_BLGQK = q_BLHK.reshape(B, L, k_BLGK.shape[2], -1, q_BLHK.shape[-1])
+        score_BGQLM = jnp.einsum("BLGQK,BMGK->BGQLM", q_BLGQK, k_BLGK).astype(jnp.float32)
+        past_LM = jnp.tril(jnp.ones((L, L), bool))
+        score_BGQLM = jnp.where(past_LM[None, None, None], score_BGQLM * q_BLHK.shape[-1] ** -0.5, -jnp.inf)
+        share_BGQLM = jax.nn.softmax(score_BGQLM, axis=-1).astype(dtype)
+        y_BLHK = jnp.einsum("BGQLM,BMGK->BLGQK", share_BGQLM, v_BLGK).reshape(q_BLHK.shape)
+        return group.scatter_sum(jnp.einsum("BLHK,HKD->BLD", y_BLHK, self.out_HKD[...].astype(dtype)), dim=1)
+
+
+class SwiGLU(nnx.Module):
+    """down(silu(gate(x)) * up(x)) (Shazeer 2020), without biases."""
+
+    def __init__(self, config, *, rngs: nnx.Rngs):
+        D, N = config.width, config.hidden
+        self.gate_DN, self.up_DN = weight(rngs, D, N, fan_in=D), weight(rngs, D, N, fan_in=D)
+        self.down_ND = weight(rngs, N, D, fan_in=N, scale=(2 * config.layers) ** -0.5)
+
+    def __call__(self, x_BlD, group: Group):
+        x_BLD = group.gather(x_BlD, dim=1)
+        dtype = x_BLD.dtype
+        h_BLN = jax.nn.silu(x_BLD @ self.gate_DN[...].astype(dtype)) * (x_BLD @ self.up_DN[...].astype(dtype))
+        return group.scatter_sum(h_BLN @ self.down_ND[...].astype(dtype), dim=1)
+
+
+class DecoderBlock(nnx.Module):
+    def __init__(self, config, *, rngs: nnx.Rngs):
+        self.attention_norm, self.mlp_norm = (RMSNorm(config.width, config.norm_eps) for _ in range(2))
+        self.attention = DecoderAttention(config, rngs=rngs)
+        self.mlp = SwiGLU(config, rngs=rngs)
+
+    def __call__(self, x_BlD, group: Group):
+        x_BlD = x_BlD + self.attention(self.attention_norm(x_BlD), group)
+        return x_BlD + self.mlp(self.mlp_norm(x_BlD), group)
+
+
+class Decoder(nnx.Module):
+    """Embedded tokens to hidden states.
+
+    Config: width, heads, kv_heads, head_size, hidden, layers, norm_eps, rope_theta, remat.
+    """
+
+    def __init__(self, config, *, rngs: nnx.Rngs):
+        self.stack = Stack(lambda r: DecoderBlock(config, rngs=r), config.layers, config.remat, rngs=rngs)
+        self.norm = RMSNorm(config.width, config.norm_eps)
+
+    def __call__(self, x_BlD, group: Group):
+        """[B, l, D] -> [B, L, D], whole on every device."""
+        return group.gather(self.norm(self.stack(x_BlD, group)), dim=1)

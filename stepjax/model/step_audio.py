@@ -1,0 +1,62 @@
+"""Step-Audio 2: audio encoder, adaptor and decoder as one model.
+
+  B batch   S samples   F mel frames   L tokens   l a device's part of them   A audio frames at 12.5 Hz
+  D width   V vocabulary (a device holds its part of it)
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from stepjax.audio import mel
+from stepjax.model.adaptor import Adaptor
+from stepjax.model.decoder import Decoder
+from stepjax.model.encoder import Encoder
+from stepjax.model.group import Group
+from stepjax.model.layers import Table, part, weight
+
+FRAME_GROUP = 8  # mel frames behind one adaptor frame: every device of a group takes a multiple of them
+
+
+class StepAudio(nnx.Module):
+    """Config: dtype, vocab, encoder, adaptor_hidden, decoder."""
+
+    def __init__(self, config, *, rngs: nnx.Rngs):
+        self.dtype = jnp.dtype(config.dtype)
+        self.encoder = Encoder(config.encoder, rngs=rngs)
+        self.adaptor = Adaptor(config.encoder.width, config.adaptor_hidden, config.decoder.width, rngs=rngs)
+        self.table = Table(config.vocab, config.decoder.width, rngs=rngs)
+        self.decoder = Decoder(config.decoder, rngs=rngs)
+        self.head_DV = weight(rngs, config.decoder.width, config.vocab, fan_in=config.decoder.width)
+
+    def listen(self, audio_BS, samples_B, group: Group):
+        """Waveforms at 16 kHz, zero-padded, to audio features [B, A, D], whole on every device.
+
+        Every device computes the mel frames of its own stretch of time.
+        """
+        share = FRAME_GROUP * group.size
+        frames = -(-mel.num_frames(audio_BS.shape[1]) // share) * share
+        own = mel.log_power(audio_BS, group.rank() * (frames // group.size), frames // group.size)
+        frames_B = mel.num_frames(samples_B)
+        mel_BFM = mel.normalise(group.gather(own, dim=1), frames_B).astype(self.dtype)
+        return self.adaptor(self.encoder(mel_BFM, frames_B - 2, group), group)
+
+    def read(self, tokens_BL, audio_at_BL, audio_BAD, group: Group):
+        """Tokens, with audio features in the places that `audio_at_BL` gives (-1: none), to hidden [B, L, D]."""
+        x_BlD = self.table(tokens_BL, self.dtype, group)
+        at_Bl = part(audio_at_BL, group, dim=1)
+        heard_BlD = jnp.take_along_axis(audio_BAD, jnp.maximum(at_Bl, 0)[..., None], axis=1)
+        return self.decoder(jnp.where(at_Bl[..., None] >= 0, heard_BlD, x_BlD), group)
+
+    def logits(self, hidden_BLD):
+        """This device's part of the vocabulary: [B, L, V / group.size], float32."""
+        return (hidden_BLD @ self.head_DV[...].astype(self.dtype)).astype(jnp.float32)
+
+    def __call__(self, audio_BS, samples_B, tokens_BL, audio_at_BL, group: Group):
+        audio_BAD = self.listen(audio_BS, samples_B, group)
+        return self.logits(self.read(tokens_BL, audio_at_BL, audio_BAD, group))
+
+
+def make(config, seed: int) -> StepAudio:
+    """The model with weights drawn from `seed`."""
+    return StepAudio(config, rngs=nnx.Rngs(params=jax.random.key(seed)))

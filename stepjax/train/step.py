@@ -1,0 +1,192 @@
+"""The two device programs of a training step, written for one device of the mesh (`shard_map`).
+
+`gradients` does all communication of a step and changes nothing; `update` changes the state and communicates
+nothing. So a step that fails because a node is gone leaves every survivor with the state from before it.
+
+A global batch is M microbatches of b rows. Every ring computes whole microbatches, one after another, by the
+same loop, whose length enters as a number. Their gradients are added as integers. Hence the result has the
+same bits on any number of rings: see `parallel.spmd.reduce`.
+
+  M microbatches   b rows of one   N parameters   R tensor-parallel size
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from parallel.spmd import reduce, ring
+from parallel.spmd.mesh import REPLICA_AXES
+from stepjax.model.group import Alone, Group
+from stepjax.train.objective import cross_entropy, sums_by_kind
+from stepjax.train.sharding import dim_of, specs
+
+INPUTS = ("audio", "samples", "tokens", "audio_at")  # what the model reads of a microbatch
+
+
+def group_of(mesh: Mesh) -> Group:
+    """The tensor-parallel group of a mesh, as the model sees it."""
+    size = mesh.shape["tensor"]
+    return ring.Ring("tensor", size) if size > 1 else Alone()
+
+
+def whole_over_fsdp(params, partition):
+    """Parameters with their fsdp parts gathered; for use inside shard_map."""
+
+    def gather(x, p):
+        dim = dim_of("fsdp", p)
+        return x if dim is None else jax.lax.all_gather(x, "fsdp", axis=dim, tiled=True)
+
+    return jax.tree.map(gather, params, partition)
+
+
+def microbatch_loss(params, graph, micro, weights, group: Group):
+    """Weighted sum of the token losses of this device's positions, and the plain sums by kind [2]."""
+    model = nnx.merge(graph, params)
+    logits = model(*(micro[name] for name in INPUTS), group)
+    sums = sums_by_kind(cross_entropy(logits, micro["targets"], group), micro["kind"], group).sum(axis=0)
+    return jnp.dot(weights, sums), sums
+
+
+def add_up(params, graph, batch, weights, scales, slots, group: Group):
+    """Gradients of this ring's microbatches, in integers.
+
+    Args:
+      batch: arrays [slots, b, ...]; unused slots hold zeros, which have no loss and no gradient.
+      weights: weight of a token of each kind [2].
+      scales: of every parameter's integers [N].
+      slots: how many microbatches, as an array: the loop must not be unrolled for any particular number.
+    Returns: tree of int32 sums, largest magnitudes [N], sums of losses [slots, 2].
+    """
+    scale_of = jax.tree.unflatten(jax.tree.structure(params), list(scales))
+
+    def body(slot, carry):
+        total, largest, losses = carry
+        micro = {name: x[slot] for name, x in batch.items()}
+        (_, sums), grads = jax.value_and_grad(microbatch_loss, has_aux=True)(params, graph, micro, weights, group)
+        total = jax.tree.map(lambda t, g, s: t + reduce.to_fixed(g, s), total, grads, scale_of)
+        here = jnp.stack([jnp.abs(g).max() for g in jax.tree.leaves(grads)])
+        return total, jnp.maximum(largest, here), losses.at[slot].set(sums)
+
+    zeros = jax.tree.map(lambda p: jnp.zeros(p.shape, jnp.int32), params)
+    losses = jnp.zeros((batch["tokens"].shape[0], len(weights)), jnp.float32)
+    return jax.lax.fori_loop(0, slots, body, (zeros, jnp.zeros(scales.shape), losses))
+
+
+def sum_over_mesh(total, partition, ring_size: int):
+    """Integer sums over all rings, each device keeping its own part.
+
+    Parameters that every device of a ring holds whole got a gradient from each device's stretch of the
+    sequence: these are first added around the ring, all in one flat vector.
+    """
+    leaves, tree = jax.tree.flatten(total)
+    parts = jax.tree.leaves(partition, is_leaf=lambda x: isinstance(x, P))
+    shared = [i for i, p in enumerate(parts) if dim_of("tensor", p) is None]
+    if ring_size > 1:
+        flat = ring.all_reduce(jnp.concatenate([leaves[i].ravel() for i in shared]), "tensor")
+        cuts = [sum(leaves[i].size for i in shared[:k]) for k in range(1, len(shared))]
+        for i, x in zip(shared, jnp.split(flat, cuts), strict=True):
+            leaves[i] = x.reshape(leaves[i].shape)
+
+    def over_replicas(x, p):
+        dim = dim_of("fsdp", p)
+        if dim is None:
+            return jax.lax.psum(x, REPLICA_AXES)
+        return jax.lax.psum_scatter(jax.lax.psum(x, "data"), "fsdp", scatter_dimension=dim, tiled=True)
+
+    return tree.unflatten([over_replicas(x, p) for x, p in zip(leaves, parts, strict=True)])
+
+
+def global_norm(total, scales, partition, group: Group):
+    """Euclidean norm of the gradient; its bits depend on the ring size only.
+
+    Sums of squares are taken over the dimensions that fsdp does not split, then gathered, then added whole.
+    """
+
+    def squares(x, scale, p):
+        x = jnp.square(reduce.from_fixed(x, scale))
+        dim = dim_of("fsdp", p)
+        if dim is not None:
+            x = x.sum(axis=tuple(d for d in range(x.ndim) if d != dim))
+            x = jax.lax.all_gather(x, "fsdp", tiled=True)
+        return x.sum()
+
+    parts = jax.tree.leaves(partition, is_leaf=lambda x: isinstance(x, P))
+    here = jnp.stack([squares(x, s, p) for x, s, p in zip(jax.tree.leaves(total), scales, parts, strict=True)])
+    split = jnp.array([dim_of("tensor", p) is not None for p in parts])
+    here = jnp.where(split | (group.rank() == 0), here, 0)  # what all devices hold counts once
+    return jnp.sqrt(group.gather(here[None], dim=0).sum(axis=0).sum())
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """The device programs of one model and optimizer, for any mesh.
+
+    Args:
+      graph: the model's structure (`nnx.split`).
+      shapes: its parameters, as ShapeDtypeStructs.
+      optimizer: an elementwise optax transformation.
+      clip: largest norm of the gradient that enters the optimizer.
+      fsdp: configured size of the fsdp axis; a mesh may have any divisor of it.
+    """
+
+    graph: Any
+    shapes: Any
+    optimizer: optax.GradientTransformation
+    clip: float
+    fsdp: int
+
+    def partition(self):
+        """PartitionSpecs of (params, optimizer state)."""
+        params = specs(self.shapes, self.fsdp)
+        state = jax.eval_shape(self.optimizer.init, self.shapes)
+        return params, optax.tree_map_params(
+            self.optimizer, lambda _, p: p, state, params, transform_non_params=lambda _: P()
+        )
+
+    def shardings(self, mesh: Mesh):
+        """NamedShardings of (params, optimizer state) on a mesh."""
+        return jax.tree.map(
+            lambda p: NamedSharding(mesh, p), self.partition(), is_leaf=lambda x: isinstance(x, P)
+        )
+
+    def gradients(self, mesh: Mesh):
+        """(params, batch, weights, scales, slots) -> (int32 sums, largest magnitudes, norm, losses [M', R, 2])."""
+        params, _ = self.partition()
+        group = group_of(mesh)
+
+        def on_device(params_block, batch, weights, scales, slots):
+            whole = whole_over_fsdp(params_block, params)
+            total, largest, losses = add_up(whole, self.graph, batch, weights, scales, slots, group)
+            total = sum_over_mesh(total, params, group.size)
+            largest = jax.lax.pmax(group.gather(largest[None], dim=0).max(axis=0), REPLICA_AXES)
+            return total, largest, global_norm(total, scales, params, group), losses[:, None]
+
+        return jax.shard_map(
+            on_device,
+            mesh=mesh,
+            in_specs=(params, P(REPLICA_AXES), P(), P(), P()),
+            out_specs=(params, P(), P(), P(REPLICA_AXES, "tensor")),
+            check_vma=False,
+        )
+
+    def update(self, mesh: Mesh):
+        """((params, state), int32 sums, scales, norm) -> (params, state), elementwise on every device."""
+        state = self.partition()
+
+        def on_device(state_block, total, scales, norm):
+            params, opt = state_block
+            scale_of = jax.tree.unflatten(jax.tree.structure(total), list(scales))
+            factor = jnp.minimum(1.0, self.clip / norm)
+            grads = jax.tree.map(lambda x, s: factor * reduce.from_fixed(x, s), total, scale_of)
+            updates, opt = self.optimizer.update(grads, opt, params)
+            return optax.apply_updates(params, updates), opt
+
+        return jax.shard_map(
+            on_device, mesh=mesh, in_specs=(state, state[0], P(), P()), out_specs=state, check_vma=False
+        )
