@@ -31,8 +31,7 @@ def read(path: str | Path, start: float = 0.0, duration: float | None = None,
             rate = file.samplerate
             first, count = _span(file, start, duration)
             seconds = count / rate
-            if max_seconds is not None and seconds > max_seconds:
-                raise AudioError(path, f"too long: {seconds:.2f} s, the limit is {max_seconds:g} s")
+            _check_length(path, seconds, max_seconds)
             file.seek(first)
             audio_T = file.read(count, dtype="float32", always_2d=True)[:, 0]
     except (OSError, RuntimeError) as error:  # soundfile's own errors are RuntimeErrors
@@ -49,13 +48,19 @@ def resample(audio_T: np.ndarray, rate: float) -> np.ndarray:
     return audio_T if rate == SAMPLE_RATE else soxr.resample(audio_T, rate, SAMPLE_RATE)
 
 
-def checked(path: str | Path, audio_T: np.ndarray) -> np.ndarray:
-    """`audio_T` itself, if there is something to hear."""
+def checked(path: str | Path, audio_T: np.ndarray, max_seconds: float | None = None) -> np.ndarray:
+    """`audio_T` (16 kHz) itself, if there is something to hear and not too much of it."""
     if not len(audio_T):
         raise AudioError(path, "empty: it holds no samples")
     if np.abs(audio_T).max() < SILENCE:
         raise AudioError(path, f"silent: no sample reaches {SILENCE:g} of full scale")
+    _check_length(path, len(audio_T) / SAMPLE_RATE, max_seconds)
     return audio_T
+
+
+def _check_length(path: str | Path, seconds: float, max_seconds: float | None) -> None:
+    if max_seconds is not None and seconds > max_seconds:
+        raise AudioError(path, f"too long: {seconds:.2f} s, the limit is {max_seconds:g} s")
 
 
 def _span(file: soundfile.SoundFile, start: float, duration: float | None) -> tuple[int, int]:

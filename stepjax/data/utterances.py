@@ -1,11 +1,14 @@
-"""What every corpus hands out: utterances by index, and the names of the files that it had to leave out."""
+"""What every corpus hands out: utterances by index, and the names of the recordings that it leaves out."""
 
 import abc
 import dataclasses
+import operator
+from collections.abc import Sequence
 
 import numpy as np
 
 SPLITS = ("train", "heldout")
+CLIPS = 1000  # a codec needs no more recordings than this to be fitted
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -45,6 +48,49 @@ class Source(abc.ABC):
     def texts(self) -> list[str]:
         """What a tokenizer should be trained on."""
 
-    @abc.abstractmethod
     def clips(self) -> list[Utterance]:
-        """What a codec should be fitted on: at most about a thousand recordings."""
+        """What a codec should be fitted on."""
+        return [self[i] for i in spread(len(self), CLIPS)]
+
+
+def spread(total: int, wanted: int) -> list[int]:
+    """At most `wanted` of the integers below `total`, evenly apart.
+
+    >>> spread(10, 4), spread(3, 4)
+    ([0, 2, 5, 7], [0, 1, 2])
+    """
+    count = min(total, wanted)
+    return [i * total // count for i in range(count)]
+
+
+def position(i: int, length: int) -> int:
+    """`i` as a Python integer, if it is below `length`."""
+    i = operator.index(i)
+    if not 0 <= i < length:
+        raise IndexError(f"sample {i} of a source with {length} samples")
+    return i
+
+
+def check_split(split: str) -> None:
+    if split not in SPLITS:
+        raise ValueError(f"split={split!r} does not exist: choose {' or '.join(SPLITS)}.")
+
+
+def num_wanted(config, split: str) -> int:
+    """How many samples a corpus that can make any number of them should have."""
+    check_split(split)
+    field = "utterances" if split == "train" else "heldout"
+    if config[field] < 1:
+        raise ValueError(f"{field}={config[field]} leaves the {split} split empty: it must be 1 or more.")
+    return config[field]
+
+
+def check_skipped(skipped: Sequence[Skipped], total: int, corpus: str, max_skipped: float) -> None:
+    """Refuses a corpus of which too much, or everything, had to be left out."""
+    if not skipped or (len(skipped) < total and len(skipped) <= max_skipped * total):
+        return
+    raise ValueError(
+        f"{len(skipped)} of {total} recordings of {corpus} cannot be used and at most the share "
+        f"max_skipped={max_skipped:g} may be left out; the first is {skipped[0].name} "
+        f"({skipped[0].reason}). Repair or remove them, or raise max_skipped."
+    )
