@@ -77,6 +77,7 @@ def _converse(lines: Sequence[Line]) -> list[tuple[int, np.ndarray]]:
         finally:
             if engine.returncode is None:  # too late, or interrupted: the engine and its fork go at once
                 os.killpg(engine.pid, signal.SIGKILL)
+                engine.wait()
     answers = _answers(stdout)
     if engine.returncode or len(answers) < len(lines):
         reason = stderr.decode(errors="replace").strip() or f"exit code {engine.returncode}"
