@@ -1,0 +1,256 @@
+"""OCSTrx, the transceiver that switches, and the board that sets all of them (InfinitePOD, arXiv 2502.03885).
+
+An OCSTrx has three paths, one of which is on: main and backup lead out of the node over a fibre, loopback
+joins its own two halves of lanes.  Eight of them make a bundle.  Bundle position g of a node:
+
+    GPU g      lanes 0-3 of each of the 8 ──┐                    loopback: lane l <-> lane l + 4
+    GPU g + 1  lanes 4-7 of each of the 8 ──┴─ OCSTrx x 8        fibre:    lane l <-> the peer's lane l + 4
+
+Either way light that leaves a GPU upwards (lanes 0-3) arrives at a GPU from below (lanes 4-7).  So a walk
+always ascends through a node's GPUs, and a ring is found by following it.
+"""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from parallel.fabric.topology import Gpu, Port, Topology, bundle_position
+
+PATHS = ("loopback", "main", "backup")
+HEALTH = ("working", "stuck", "dead")
+OCSTRX_PER_BUNDLE = 8
+LANES = 8  # of an OCSTrx, 100 Gbps each; the first four belong to GPU g, the others to GPU g + 1
+SWITCH_SECONDS = 80e-6  # the hardware's part: 60 to 80 us
+CONTROL_SECONDS = 1e-3  # the controller's part; the sources give no figure, this is our assumption
+
+Ring = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class OCSTrx:
+    """One transceiver as a state machine.
+
+    >>> OCSTrx().switch("main").lane(0), OCSTrx().lane(0), OCSTrx().lane(5)
+    (None, 4, 1)
+    >>> OCSTrx(path="main", health="stuck").switch("loopback")
+    Traceback (most recent call last):
+    ValueError: a stuck OCSTrx stays on its main path: it cannot switch to 'loopback'.
+    """
+
+    path: str = "loopback"
+    health: str = "working"
+
+    def __post_init__(self):
+        if self.path not in PATHS or self.health not in HEALTH:
+            raise ValueError(
+                f"an OCSTrx cannot be {self.health!r} on path {self.path!r}: its paths are {', '.join(PATHS)}, "
+                f"and it is {', '.join(HEALTH[:-1])} or {HEALTH[-1]}."
+            )
+
+    def can(self, path: str) -> bool:
+        """Whether it could carry light on `path`."""
+        return self.health == "working" or (self.health == "stuck" and self.path == path)
+
+    def switch(self, path: str) -> "OCSTrx":
+        if path not in PATHS:
+            raise ValueError(f"an OCSTrx has no path {path!r}: it has {', '.join(PATHS)}.")
+        if not self.can(path):
+            stays = f"stays on its {self.path} path" if self.health == "stuck" else "carries no light"
+            raise ValueError(f"a {self.health} OCSTrx {stays}: it cannot switch to {path!r}.")
+        return dataclasses.replace(self, path=path)
+
+    def lane(self, lane: int) -> int | None:
+        """The lane that loopback joins to `lane`; None when its light leaves over a fibre, or is lost."""
+        return (lane + LANES // 2) % LANES if self.path == "loopback" and self.health != "dead" else None
+
+
+class Command(NamedTuple):
+    """Tells the eight OCSTrx of one bundle which path to take."""
+
+    node: int
+    bundle: int
+    path: str
+
+
+@dataclass(frozen=True)
+class Switching:
+    """What brings the fabric from its present state to `rings`: commands that run side by side."""
+
+    rings: tuple[Ring, ...]
+    failed: frozenset[int]
+    commands: tuple[Command, ...]
+    seconds: float
+
+
+class Circuit(NamedTuple):
+    """Two GPUs joined by light or copper; `lanes` of 100 Gbps each way."""
+
+    a: Gpu
+    b: Gpu
+    lanes: int
+
+
+class Switchboard:
+    """The present state of every OCSTrx of a fabric.
+
+    >>> from parallel.fabric.topology import KHopRing
+    >>> board = Switchboard(KHopRing(num_nodes=8, hops=2), gpus_per_node=2)
+    >>> board.apply(board.switch([(0, 1, 2), (3, 5)], failed={4})).commands[:2]
+    (Command(node=0, bundle=0, path='main'), Command(node=1, bundle=0, path='main'))
+    >>> board.walk((3, 0))
+    [(3, 0), (5, 0), (5, 1), (3, 1)]
+    >>> board.switch([(0, 1, 2), (3, 5)], failed={4}).commands
+    ()
+    """
+
+    def __init__(self, topology: Topology, gpus_per_node: int, control_seconds: float = CONTROL_SECONDS):
+        if gpus_per_node < topology.num_bundles:
+            raise ValueError(
+                f"hops={topology.hops} needs {topology.num_bundles} OCSTrx bundles in a node, but a node of "
+                f"gpus_per_node={gpus_per_node} has room for {gpus_per_node}: lower hops or use larger nodes."
+            )
+        self.topology, self.gpus_per_node, self.control_seconds = topology, gpus_per_node, control_seconds
+        self.bundle_at = {bundle_position(b, gpus_per_node): b for b in range(topology.num_bundles)}
+        shape = topology.num_nodes, topology.num_bundles, OCSTRX_PER_BUNDLE
+        self.paths = np.zeros(shape, np.int8)  # indices into PATHS
+        self.health = np.zeros(shape, np.int8)  # indices into HEALTH
+        self.cut_fibres: set[frozenset[int]] = set()
+        self.failed: frozenset[int] = frozenset()
+        self.preloaded: set[Ring] = set()
+
+    def preload(self, rings: Iterable[Sequence[int]]) -> None:
+        """Stores these rings' routes in their nodes, so that closing them later waits for no controller."""
+        self.preloaded.update(map(tuple, rings))
+
+    def switch(self, rings: Iterable[Sequence[int]], failed: Collection[int] = ()) -> Switching:
+        """The smallest set of commands from the present state to `rings`, and how long they take.
+
+        Nodes in no ring rest in loopback, so what is lit follows from the rings alone.  `failed` nodes hear no
+        command and stay as they are.  Refuses, with the reason, what the wiring cannot do.
+        """
+        rings, failed = tuple(map(tuple, rings)), frozenset(failed)
+        target = np.zeros(self.paths.shape[:2], np.int8)
+        for (node, bundle), path in self._wanted(rings, failed).items():
+            target[node, bundle] = PATHS.index(path)
+        differs = self.paths != target[:, :, None]
+        self._refuse_broken(rings, target, differs)
+        differs &= self.health == HEALTH.index("working")
+        differs[list(failed)] = False
+        places = np.argwhere(differs.any(axis=2)).tolist()
+        commands = tuple(Command(node, bundle, PATHS[target[node, bundle]]) for node, bundle in places)
+        touched = {node for node, _ in places}
+        slow = any(ring not in self.preloaded and not touched.isdisjoint(ring) for ring in rings)
+        seconds = SWITCH_SECONDS + slow * self.control_seconds if commands else 0.0
+        return Switching(rings, failed, commands, seconds)
+
+    def apply(self, switching: Switching) -> Switching:
+        """Carries the commands out; a stuck or dead OCSTrx ignores them."""
+        for node, bundle, path in switching.commands:
+            working = self.health[node, bundle] == HEALTH.index("working")
+            self.paths[node, bundle, working] = PATHS.index(path)
+        self.failed = switching.failed
+        return switching
+
+    def circuits(self) -> tuple[Circuit, ...]:
+        """Every pair of GPUs that are joined now, by light or by the plain cables of their node."""
+        lanes: Counter = Counter()
+        for node in sorted(set(range(self.topology.num_nodes)) - self.failed):
+            for gpu in range(self.gpus_per_node):
+                for module in range(OCSTRX_PER_BUNDLE):
+                    there = self.follow((node, gpu), module)
+                    if there is not None and there[0] not in self.failed:
+                        lanes[(node, gpu), there] += LANES // 2
+        return tuple(Circuit(a, b, count) for (a, b), count in lanes.items())
+
+    def walk(self, start: Gpu, module: int = 0) -> list[Gpu]:
+        """The GPUs that light passes when it leaves `start` upwards on one OCSTrx of each bundle, until it is
+        back or lost in a path that nobody faces."""
+        passed, here = [start], self.follow(start, module)
+        while here is not None and here != start:
+            passed.append(here)
+            here = self.follow(here, module)
+        return passed
+
+    def follow(self, gpu: Gpu, module: int) -> Gpu | None:
+        """The GPU where light arrives that leaves `gpu` upwards through one OCSTrx; None if it is lost."""
+        node, position = gpu
+        bundle = self.bundle_at.get(position)
+        if bundle is not None:
+            path, health = self._state(node, bundle, module)
+            if health == "dead":
+                return None
+            if path != "loopback":
+                peer = self.topology.peer(node, Port(bundle, path))
+                if peer is None or frozenset((node, peer)) in self.cut_fibres:
+                    return None
+                facing = self.topology.port(peer, node)
+                if self._state(peer, facing.bundle, module) not in ((facing.path, "working"), (facing.path, "stuck")):
+                    return None
+                node, position = peer, bundle_position(facing.bundle, self.gpus_per_node)
+        return node, (position + 1) % self.gpus_per_node
+
+    def stick(self, node: int, bundle: int, module: int) -> None:
+        """One OCSTrx no longer leaves the path it is on."""
+        self.health[node, bundle, module] = HEALTH.index("stuck")
+
+    def kill(self, node: int, bundle: int, module: int) -> None:
+        """One OCSTrx carries no light any more."""
+        self.health[node, bundle, module] = HEALTH.index("dead")
+
+    def mend(self, node: int, bundle: int, module: int) -> None:
+        """One OCSTrx is replaced by a new one, which starts in loopback."""
+        self.health[node, bundle, module] = self.paths[node, bundle, module] = 0
+
+    def cut(self, a: int, b: int) -> None:
+        """The fibres between two nodes break."""
+        self.topology.port(a, b)  # refuses nodes that no fibre joins
+        self.cut_fibres.add(frozenset((a, b)))
+
+    def splice(self, a: int, b: int) -> None:
+        """The fibres between two nodes are whole again."""
+        self.cut_fibres.discard(frozenset((a, b)))
+
+    def _state(self, node: int, bundle: int, module: int) -> tuple[str, str]:
+        return PATHS[self.paths[node, bundle, module]], HEALTH[self.health[node, bundle, module]]
+
+    def _wanted(self, rings: tuple[Ring, ...], failed: frozenset[int]) -> dict[tuple[int, int], str]:
+        """The external path that each open bundle takes, or why these rings cannot be."""
+        seen: set[int] = set()
+        wanted: dict[tuple[int, int], str] = {}
+        for ring in rings:
+            for node in ring:
+                if not 0 <= node < self.topology.num_nodes:
+                    raise ValueError(f"ring {ring}: node {node} does not exist.")
+                if node in failed or node in seen:
+                    why = "has failed" if node in failed else "is already in a ring"
+                    raise ValueError(f"ring {ring}: node {node} {why}; leave it out.")
+                seen.add(node)
+            for a, b in (pair for step in zip(ring, ring[1:], strict=False) for pair in (step, step[::-1])):
+                bundle, path = self.topology.port(a, b)
+                if (a, bundle) in wanted:
+                    raise ValueError(
+                        f"ring {ring} wants bundle {bundle} of node {a} twice, and it carries one path at a time: "
+                        f"end the ring at node {a}."
+                    )
+                wanted[a, bundle] = path
+        return wanted
+
+    def _refuse_broken(self, rings: tuple[Ring, ...], target: np.ndarray, differs: np.ndarray) -> None:
+        """Raises if a ring needs a fibre that is cut, or an OCSTrx that cannot take its path."""
+        for ring in rings:
+            for a, b in zip(ring, ring[1:], strict=False):
+                if frozenset((a, b)) in self.cut_fibres:
+                    raise ValueError(f"ring {ring}: the fibre between nodes {a} and {b} is cut; go round it.")
+        stuck, dead = self.health == HEALTH.index("stuck"), self.health == HEALTH.index("dead")
+        unable = dead | (stuck & differs)
+        members = [node for ring in rings for node in ring]
+        for at, bundle, module in np.argwhere(unable[members]).tolist():
+            node = members[at]
+            raise ValueError(
+                f"OCSTrx {module} of bundle {bundle} of node {node} is {HEALTH[self.health[node, bundle, module]]} "
+                f"and cannot take the path {PATHS[target[node, bundle]]}; form rings that do not ask it to."
+            )
