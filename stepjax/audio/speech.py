@@ -4,7 +4,9 @@ Its global state, a crash of it, and its licence (GPL) stay on the other side of
 """
 
 import dataclasses
+import functools
 import importlib.metadata
+import importlib.util
 import json
 import os
 import signal
@@ -36,6 +38,9 @@ class Line:
     def __post_init__(self):
         if not self.text.strip() or "\0" in self.text:
             raise ValueError(f"text={self.text!r} cannot be spoken: it needs a character, and no NUL.")
+        _, plus, variant = self.voice.partition("+")
+        if plus and variant not in variants():  # the engine would quietly take another
+            raise ValueError(f"voice={self.voice!r} has no variant {variant!r}: choose {', '.join(variants())}.")
         if not 80 <= self.speed <= 450:
             raise ValueError(f"speed={self.speed} words a minute is not within 80 to 450.")
         if not 0 <= self.pitch <= 99:
@@ -49,6 +54,13 @@ class SpeechError(RuntimeError):
 def version() -> str:
     """Of library and voices; whatever is made with the same version and the same line sounds the same."""
     return f"espeakng-loader {importlib.metadata.version('espeakng-loader')}"
+
+
+@functools.cache
+def variants() -> tuple[str, ...]:
+    """What may follow the + of a voice."""
+    (package,) = importlib.util.find_spec("espeakng_loader").submodule_search_locations  # found, not loaded
+    return tuple(sorted(path.name for path in Path(package, "espeak-ng-data/voices/!v").iterdir()))
 
 
 def speak(lines: Sequence[Line]) -> list[np.ndarray]:

@@ -8,8 +8,8 @@ import numpy as np
 def generator(seed: int, *words) -> np.random.Generator:
     """The generator of one thing, for example of training sample 7.
 
-    >>> generator(0, "train", 7).integers(100) == generator(0, "train", np.int64(7)).integers(100)
-    True
+    >>> int(generator(0, "train", 7).integers(1_000_000))
+    201568
     """
     digest = hashlib.blake2b("/".join(map(str, (seed, *words))).encode(), digest_size=16).digest()
     return np.random.Generator(np.random.Philox(key=np.frombuffer(digest, "<u8").astype(np.uint64)))

@@ -53,6 +53,7 @@ def spoken_sentences(config, split: str) -> SpokenSentences:
     max_seconds, max_skipped, cache.
     """
     count = num_wanted(config, split)
+    _check(config)
     sentences = [_sentence(config, split, i) for i in range(count)]
     kept, skipped = [], []
     for sentence, pcm_T in zip(sentences, _recordings(sentences, config.cache), strict=True):
@@ -63,6 +64,16 @@ def spoken_sentences(config, split: str) -> SpokenSentences:
             skipped.append(Skipped(sentence.name, error.reason))
     check_skipped(skipped, count, f"the spoken {split} sentences", config.max_skipped)
     return SpokenSentences(*zip(*kept, strict=True), skipped)
+
+
+def _check(config) -> None:
+    """Refuses settings that nothing can be drawn from."""
+    for field in ("languages", "voices"):
+        if not config[field]:
+            raise ValueError(f"{field}={config[field]} is empty: name at least one.")
+    for field in ("speed", "pitch"):
+        if len(config[field]) != 2 or config[field][0] > config[field][1]:
+            raise ValueError(f"{field}={config[field]} is not (least, most).")
 
 
 def _sentence(config, split: str, i: int) -> Sentence:

@@ -84,6 +84,7 @@ def test_every_language_has_a_voice(language):
 
 @pytest.mark.parametrize("fields, message", [
     (dict(text=" "), "text=' ' cannot be spoken: it needs a character"),
+    (dict(voice="en-us+zz"), "voice='en-us.zz' has no variant 'zz': choose .*, f1, f2, "),
     (dict(speed=20), "speed=20 words a minute is not within 80 to 450"),
     (dict(pitch=100), "pitch=100 is not within 0 to 99"),
 ])  # fmt: skip

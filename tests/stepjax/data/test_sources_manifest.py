@@ -1,0 +1,169 @@
+"""Corpora of one's own: real files of odd rates and channel counts, some of them broken."""
+
+import json
+import re
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import soundfile
+from ml_collections import ConfigDict
+
+from stepjax.audio import reading
+from stepjax.data.manifest import entries_of, manifest
+
+
+def tone(rate, seconds=0.3, hertz=300.0):
+    return 0.4 * np.sin(2 * np.pi * hertz * np.arange(round(rate * seconds)) / rate)
+
+
+def corpus(folder, entries):
+    """Writes entries as a manifest and returns a config for it."""
+    path = folder / "corpus.jsonl"
+    path.write_text("".join((entry if isinstance(entry, str) else json.dumps(entry)) + "\n" for entry in entries))
+    return ConfigDict({"manifest": str(path), "heldout_share": 0.0, "max_seconds": 5.0, "max_skipped": 0.0,
+                       "cache": str(folder / "cache")})  # fmt: skip
+
+
+@pytest.fixture
+def recorded(tmp_path):
+    """Ten recordings, no two alike in kind."""
+    (tmp_path / "far").mkdir()
+    kinds = [(8_000, 1, "PCM_16"), (11_025, 2, "PCM_24"), (44_100, 2, "FLOAT"), (48_000, 6, "PCM_32"),
+             (16_000, 1, "ULAW")]  # fmt: skip
+    for k, (rate, channels, subtype) in enumerate(kinds):
+        audio = np.stack([tone(rate, hertz=200 + 50 * k)] + [np.zeros(round(0.3 * rate))] * (channels - 1), axis=1)
+        soundfile.write(tmp_path / f"{k}.wav", audio, rate, subtype=subtype)
+        soundfile.write(tmp_path / "far" / f"{k}.flac", audio, rate, subtype="PCM_16")
+    names = [f"{k}.wav" for k in range(5)] + [f"far/{k}.flac" for k in range(5)]
+    return [{"audio": name, "text": f"tone {name}"} for name in names]
+
+
+def test_recordings_come_in_the_order_of_the_lines(tmp_path, recorded):
+    source = manifest(corpus(tmp_path, [*recorded[:5], "", *recorded[5:]]), "train")
+    assert source.texts() == [entry["text"] for entry in recorded]
+    assert source.skipped == ()
+    for i, entry in enumerate(recorded):
+        assert (source[i].name, source[i].text) == (entry["audio"], entry["text"])
+        np.testing.assert_array_equal(source[i].audio, reading.read(tmp_path / entry["audio"]))
+        assert abs(len(source[i].audio) - 4_800) <= 1
+
+
+def test_all_fields_are_taken_and_other_ones_left_alone(tmp_path, recorded):
+    entry = {"audio": str(tmp_path / "0.wav"), "text": "Grüße", "speaker": "ann", "language": "de", "start": 0.1,
+             "duration": 0.05, "mood": "merry"}  # fmt: skip
+    (utterance,) = manifest(corpus(tmp_path, [entry]), "train").clips()
+    assert utterance.name == f"{tmp_path}/0.wav@0.1+0.05"
+    assert (utterance.text, utterance.speaker, utterance.language) == ("Grüße", "ann", "de")
+    assert len(utterance.audio) == 800
+
+
+def test_threads_read_what_one_reads(tmp_path, recorded):
+    source = manifest(corpus(tmp_path, recorded), "train")
+    order = [i % len(source) for i in range(60)]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(source.__getitem__, order))
+    assert all(np.array_equal(u.audio, source[i].audio) for u, i in zip(together, order, strict=True))
+
+
+BROKEN = {
+    "empty.wav": "empty: it holds no samples",
+    "silent.wav": "silent: no sample reaches 0.0001 of full scale",
+    "nan.wav": "not finite: it holds NaN or infinite samples",
+    "long.wav": "too long: 6.00 s, the limit is 5 s",
+    "text.wav": "unreadable: ",
+    "missing.wav": "unreadable: ",
+}
+
+
+@pytest.fixture
+def broken(tmp_path):
+    soundfile.write(tmp_path / "empty.wav", np.zeros(0), 16_000)
+    soundfile.write(tmp_path / "silent.wav", np.zeros(900), 16_000)
+    soundfile.write(tmp_path / "nan.wav", np.full(900, np.nan), 16_000, subtype="FLOAT")
+    soundfile.write(tmp_path / "long.wav", tone(8_000, 6.0), 8_000)
+    (tmp_path / "text.wav").write_text("hello")
+    return [{"audio": name, "text": "?"} for name in BROKEN]
+
+
+def test_broken_recordings_are_skipped_by_name_and_reason(tmp_path, recorded, broken):
+    config = corpus(tmp_path, [*broken[:3], *recorded, *broken[3:]])
+    config.max_skipped = 0.5
+    for _ in range(2):  # the second time from what was kept
+        source = manifest(config, "train")
+        assert source.texts() == [entry["text"] for entry in recorded]
+        assert [each.name for each in source.skipped] == list(BROKEN)
+        for each in source.skipped:
+            assert each.reason.startswith(BROKEN[each.name])
+
+
+def test_too_many_broken_ones_stop_everything(tmp_path, recorded, broken):
+    with pytest.raises(ValueError, match=re.escape(
+        f"6 of 16 recordings of {tmp_path}/corpus.jsonl cannot be used and at most the share max_skipped=0 may be "
+        "left out; the first is empty.wav (empty: it holds no samples). Repair or remove them, or raise max_skipped.")):
+        manifest(corpus(tmp_path, [*broken, *recorded]), "train")
+
+
+def test_recordings_are_checked_once_until_they_change(tmp_path, recorded, monkeypatch):
+    config = corpus(tmp_path, recorded)
+    assert len(manifest(config, "train")) == 10
+    with monkeypatch.context() as patch:
+        patch.setattr(reading, "read", None)  # whoever reads now fails
+        assert len(manifest(config, "train")) == 10
+    (tmp_path / "3.wav").write_bytes(b"")
+    config.max_skipped = 1.0
+    assert [each.name for each in manifest(config, "train").skipped] == ["3.wav"]
+
+
+def test_parts_of_one_recording_are_all_on_one_side_and_new_lines_move_none(tmp_path):
+    soundfile.write(tmp_path / "a.wav", tone(16_000, 1.0), 16_000)
+    for k in range(40):
+        soundfile.write(tmp_path / f"{k}.wav", tone(16_000, 0.05), 16_000)
+    parts = [{"audio": "a.wav", "text": f"part {k}", "start": k / 10, "duration": 0.1} for k in range(10)]
+    others = [{"audio": f"{k}.wav", "text": str(k)} for k in range(40)]
+    config = corpus(tmp_path, [*parts, *others[:30]])
+    config.heldout_share = 0.4
+    before = [manifest(config, split).texts() for split in ("train", "heldout")]
+    assert sorted(before[0] + before[1]) == sorted(entry["text"] for entry in [*parts, *others[:30]])
+    assert sorted(sum(text.startswith("part") for text in texts) for texts in before) == [0, 10]
+    assert 5 <= sum(not text.startswith("part") for text in before[1]) <= 20
+    corpus(tmp_path, [*others[::-1], *parts])
+    after = [manifest(config, split).texts() for split in ("train", "heldout")]
+    assert set(before[0]) < set(after[0])
+    assert set(before[1]) <= set(after[1])
+
+
+@pytest.mark.parametrize("line, complaint", [
+    ("{", "Expecting property name"),
+    ("[1]", "it is not a JSON object"),
+    ("{}", "it has no audio and no text"),
+    ('{"audio": "a.wav"}', "it has no text"),
+    ('{"audio": 7, "text": "x"}', "audio is 7 and should be text"),
+    ('{"audio": "a.wav", "text": " "}', "text is ' ' and should be text"),
+    ('{"audio": "a.wav", "text": "x", "speaker": null}', "speaker is None and should be text"),
+    ('{"audio": "a.wav", "text": "x", "start": -1}', "start is -1 and should be seconds, 0 or more"),
+    ('{"audio": "a.wav", "text": "x", "start": "1"}', "start is '1' and should be seconds"),
+    ('{"audio": "a.wav", "text": "x", "start": NaN}', "start is nan and should be seconds"),
+    ('{"audio": "a.wav", "text": "x", "duration": 0}', "duration is 0 and should be seconds, more than 0"),
+    ('{"audio": "a.wav", "text": "x", "duration": true}', "duration is True and should be seconds"),
+])  # fmt: skip
+def test_a_malformed_line_is_named_by_its_number(tmp_path, line, complaint):
+    path = tmp_path / "corpus.jsonl"
+    path.write_text(f'{{"audio": "a.wav", "text": "fine"}}\n\n{line}\n')
+    with pytest.raises(ValueError, match=re.escape(f"{path}, line 3: {complaint}")):
+        entries_of(path)
+
+
+def test_a_manifest_that_cannot_be_read_is_named(tmp_path):
+    for path, content in [("gone.jsonl", None), ("audio.jsonl", b"\xff\xfe\x00fLaC"), ("empty.jsonl", b"\n")]:
+        config = corpus(tmp_path, [])
+        config.manifest = str(tmp_path / path)
+        if content is not None:
+            (tmp_path / path).write_bytes(content)
+        with pytest.raises(ValueError, match=path):
+            manifest(config, "train")
+
+
+def test_an_empty_split_says_what_to_change(tmp_path, recorded):
+    with pytest.raises(ValueError, match="falls into the heldout split: add recordings, or change heldout_share=0"):
+        manifest(corpus(tmp_path, recorded), "heldout")
