@@ -105,6 +105,12 @@ def test_seeds_have_different_orders_and_tasks():
     assert len({tuple(draw.task for draw in drawn) for drawn in draws}) == 8
 
 
+def test_an_utterance_meets_other_tasks_in_other_epochs():
+    epochs = [training(batch_size=11)[n].draws for n in range(12)]
+    for index in range(11):
+        assert {draw.task for epoch in epochs for draw in epoch if draw.index == index} == set(BOTH)
+
+
 def test_tasks_come_in_proportion_to_their_weights():
     choose = pipeline.task_chooser({"transcribe": 3.0, "answer": 1.0}, seed=0)
     counts = Counter(map(choose, range(4000)))
@@ -177,6 +183,26 @@ def test_no_more_is_made_ahead_than_asked_for():
             if source.asked == 8:
                 break
     assert source.asked == 8  # five taken, three waiting
+
+
+def test_closing_waits_for_the_batch_in_the_making_and_makes_no_other():
+    class Slow(Noises):
+        asked, released = 0, threading.Event()
+
+        def __getitem__(self, i):
+            self.asked += 1
+            if self.asked > 1:
+                self.released.wait(timeout=10)
+            return super().__getitem__(i)
+
+    source = Slow(11)
+    stream = iterate(training(source, batch_size=1), ahead=8)
+    next(stream)
+    timer = threading.Timer(0.3, source.released.set)
+    timer.start()
+    stream.close()
+    timer.join()
+    assert source.asked <= 2 and loaders() == []
 
 
 def test_trouble_in_a_thread_surfaces_at_its_batch():
