@@ -1,0 +1,169 @@
+"""What a run writes down: JSON lines that survive a crash, TensorBoard scalars, and the numbers drawn from both.
+
+A line counts once its newline is there. So a run may die at any byte, and what it left reads as far as it came.
+"""
+
+import json
+import math
+import os
+import statistics
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+Record = dict[str, Any]
+BOARD_SECONDS = 10  # how long a scalar may wait until TensorBoard can see it
+
+
+class Log:
+    """Appends records to a file of JSON lines.
+
+    Numbers read back to the same bits; what is not finite becomes null. The file is opened anew for each line,
+    so that `truncate` may replace it between two of them.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = Path(path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        truncate(self.path, keep=lambda record: True)  # a torn line must not grow together with the next one
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        line = json.dumps(_plain(record), allow_nan=False) + "\n"
+        with open(self.path, "ab") as file:
+            file.write(line.encode())
+
+
+def _plain(value: Any) -> Any:
+    """`value` in types that JSON knows."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inside) for key, inside in value.items()}
+    if getattr(value, "ndim", None) == 0:
+        value = value.item()
+    if isinstance(value, (set, frozenset)):
+        value = sorted(value)
+    if hasattr(value, "__iter__") and not isinstance(value, str):
+        return [_plain(inside) for inside in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def salvage(path: str | os.PathLike) -> tuple[list[Record], list[int]]:
+    """The records of a file, and the numbers (from 1) of the lines before its end that are damaged."""
+    lines = list(_lines(Path(path)))
+    records = [record for _, record in lines if record is not None]
+    return records, [number for number, (_, record) in enumerate(lines, 1) if record is None]
+
+
+def read(path: str | os.PathLike) -> list[Record]:
+    """The records of a file of JSON lines, without a last one that was torn; none where there is no file."""
+    records, damaged = salvage(path)
+    if damaged:
+        raise ValueError(f"line {damaged[0]} of {path} is not a JSON object: remove it, and what it said is lost.")
+    return records
+
+
+def truncate(path: str | os.PathLike, keep: Callable[[Record], bool]) -> int:
+    """Drops the records that `keep` refuses, and damaged lines, all at once or not at all.
+
+    Returns: how many whole lines were dropped. A torn last line goes too, and is not counted.
+    """
+    path = Path(path)
+    lines = list(_lines(path))
+    kept = b"".join(line for line, record in lines if record is not None and keep(record))
+    if path.exists() and len(kept) < path.stat().st_size:
+        _replace(path, kept)
+    return len(lines) - kept.count(b"\n")
+
+
+def _lines(path: Path) -> Iterator[tuple[bytes, Record | None]]:
+    """Every line that was ended, as it stands and as it reads; None where it is damaged."""
+    *whole, _ = path.read_bytes().split(b"\n") if path.exists() else [b""]
+    for line in whole:
+        yield line + b"\n", _record(line)
+
+
+def _record(line: bytes) -> Record | None:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def _replace(path: Path, content: bytes) -> None:
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
+        try:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+            os.replace(file.name, path)
+        except BaseException:
+            os.unlink(file.name)
+            raise
+
+
+class Board:
+    """Scalars for TensorBoard, through the `tensorboard` package alone.
+
+    A run that goes on from `first_step` hides what an earlier one wrote of that step and later ones.
+    """
+
+    def __init__(self, folder: str | os.PathLike, first_step: int = 0):
+        self._writer = EventFileWriter(str(folder), flush_secs=BOARD_SECONDS)
+        start = SessionLog(status=SessionLog.START)
+        self._writer.add_event(Event(wall_time=time.time(), step=first_step, session_log=start))
+
+    def write(self, step: int, scalars: Mapping[str, float | None]) -> None:
+        """Adds the scalars of one step; None says that there is none."""
+        values = [Summary.Value(tag=tag, simple_value=x) for tag, x in scalars.items() if x is not None]
+        self._writer.add_event(Event(wall_time=time.time(), step=step, summary=Summary(value=values)))
+
+    def close(self) -> None:
+        self._writer.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+def summary(
+    metrics_path: str | os.PathLike,
+    events_path: str | os.PathLike,
+    expected_hash: Callable[[int], str],
+    batch_size: int,
+    steps: int,
+) -> Record:
+    """The numbers of result.json that the two files tell.
+
+    Args:
+      expected_hash: the `sample_ids_hash` that a step must have had.
+      batch_size: samples of a step.
+      steps: how many steps the run has behind it; what it says of one is held against `expected_hash`.
+    """
+    metrics, events = read(metrics_path), read(events_path)
+    recoveries = [event for event in events if event["event"] == "recovery"]
+    first, last = (pick(metrics, key=lambda line: line["step"], default={}) for pick in (min, max))
+    speeds = [line["tokens_per_second"] for line in metrics if line["tokens_per_second"] is not None]
+    seen = Counter(line["step"] for line in metrics)
+    right = {line["step"] for line in metrics if line["sample_ids_hash"] == expected_hash(line["step"])}
+    return {
+        "steps": len(seen),
+        "first_loss": first.get("loss"),
+        "final_loss": last.get("loss"),
+        "tokens_per_second": statistics.median(speeds) if speeds else None,
+        "faults": sum(len(event["gone"]) for event in recoveries),
+        "rejoins": sum(len(event["back"]) for event in recoveries),
+        "generations": sum(event["event"] == "generation" for event in events),
+        "steps_lost": sum(event["steps_lost"] for event in recoveries),
+        "samples_lost": batch_size * len(set(range(steps)) - right),
+        "samples_repeated": batch_size * sum(count - 1 for count in seen.values()),
+        "recovery_seconds": [event["seconds"] for event in recoveries],
+    }
