@@ -107,6 +107,12 @@ def test_a_row_without_sound_or_frames_stays_finite():
     assert (rows[1] == 0).all()
 
 
+def test_frames_beyond_a_row_neither_count_nor_show():
+    power_BFM = np.full((1, 5, 128), -3.0, np.float32)
+    power_BFM[:, 3:] = 9.0
+    np.testing.assert_array_equal(mel.normalise(power_BFM, np.array([3]))[0, :, 0], [0.25, 0.25, 0.25, 0, 0])
+
+
 def test_parts_computed_on_their_own_are_the_whole_bit_for_bit():
     audio_BT = jnp.asarray(np.stack([voice(8_000, 1), voice(8_000, 2)]))
     log_power = jax.jit(mel.log_power, static_argnums=2)
