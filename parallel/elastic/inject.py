@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from parallel.elastic.membership import Membership
+from parallel.elastic.snapshot import shards
 from parallel.fabric.faults import Event, FaultPlan
 
 
@@ -143,13 +144,13 @@ class EmulatedCluster:
                 shard.data.delete()
 
     def _lost_shards(self, array: jax.Array) -> list[jax.Shard]:
-        if array.is_deleted() or self._nodes(array).isdisjoint(self.lost):
+        if self._nodes(array).isdisjoint(self.lost):
             return []
-        return [shard for shard in array.addressable_shards if self._node_of.get(shard.device) in self.lost]
+        return [shard for shard in shards(array) if self._node_of.get(shard.device) in self.lost]
 
     def _is_torn(self, array: jax.Array) -> bool:
         if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):  # wraps the array that was torn
-            return array.is_deleted() or any(shard.data.is_deleted() for shard in array.addressable_shards)
+            return array.is_deleted() or any(shard.data.is_deleted() for shard in shards(array))
         return id(array) in self._torn
 
     def _nodes(self, tree: Any) -> set[int]:
@@ -158,7 +159,7 @@ class EmulatedCluster:
 
     def _await_survivors(self, tree: Any) -> None:
         for array in _arrays(tree):
-            for shard in () if array.is_deleted() else array.addressable_shards:
+            for shard in shards(array):
                 if not shard.data.is_deleted():
                     shard.data.block_until_ready()
 

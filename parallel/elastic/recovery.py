@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from parallel.elastic.snapshot import Box, Snapshot, boxes
+from parallel.elastic.snapshot import Box, Snapshot, boxes, shards
 
 Pieces = dict[Box, dict[jax.Device, jax.Array]]  # every box that is left, and the devices that hold it
 
@@ -55,8 +55,7 @@ def _survivors(tree: Any, lost: Collection[jax.Device], snapshot: Snapshot | Non
 
 def _pieces(leaf: jax.Array, kept: Mapping[Box, jax.Array], lost: frozenset[jax.Device]) -> Pieces:
     box_on = boxes(leaf.sharding, leaf.shape)
-    shards = [] if leaf.is_deleted() else leaf.addressable_shards
-    blocks = [(box_on[shard.device], shard.device, shard.data) for shard in shards]
+    blocks = [(box_on[shard.device], shard.device, shard.data) for shard in shards(leaf)]
     blocks += [(box, copy.device, copy) for box, copy in kept.items() if not copy.is_deleted()]
     pieces: Pieces = {}
     for box, device, data in blocks:

@@ -22,6 +22,18 @@ def boxes(sharding: jax.sharding.Sharding, shape: tuple[int, ...]) -> dict[jax.D
             for device, index in sharding.devices_indices_map(shape).items()}
 
 
+def shards(leaf: jax.Array) -> Sequence[jax.Shard]:
+    """The shards of `leaf`, deleted or not, even where jax gives up the array as a whole.
+
+    It does so when the shard of an array's first device is deleted, although the others live on: in the list
+    that jax made when somebody first asked for it. No list, and deleted (as donated arrays are): no shards.
+    """
+    made = vars(leaf).get("addressable_shards")
+    if made is None:
+        return [] if leaf.is_deleted() else leaf.addressable_shards
+    return made
+
+
 def holders(leaf: jax.Array) -> dict[Box, list[jax.Device]]:
     """The devices that hold each box of `leaf`."""
     found: dict[Box, list[jax.Device]] = {}
@@ -92,7 +104,7 @@ def keep(tree: Any, keeper_of: Mapping[int, int], devices: Mapping[int, Sequence
             node, gpu = place[held_by[0]]
             if node not in keeper_of or any(place[device][0] != node for device in held_by):
                 continue
-            shard_on = shard_on or {shard.device: shard.data for shard in leaf.addressable_shards}
+            shard_on = shard_on or {shard.device: shard.data for shard in shards(leaf)}
             sources.append(shard_on[held_by[0]])
             targets.append(devices[keeper_of[node]][gpu])
             labels.append((at, box))

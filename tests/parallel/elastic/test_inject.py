@@ -1,0 +1,194 @@
+import threading
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from parallel.elastic.inject import EmulatedCluster, NodeFailure
+from parallel.elastic.snapshot import shards
+from parallel.fabric.faults import FaultPlan
+
+NODES, GPUS = 8, 2
+
+
+def cluster(plan: FaultPlan) -> EmulatedCluster:
+    return EmulatedCluster(NODES, GPUS, plan, heartbeat_s=0.005, timeout_s=0.05)
+
+
+def state_on(nodes: EmulatedCluster, ids: list[int], array=None) -> jax.Array:
+    """An array whose rows are split over the GPUs of each node and replicated over the nodes."""
+    grid = np.array([nodes.devices[node] for node in ids]).reshape(len(ids), 1, GPUS)
+    mesh = Mesh(grid, ("data", "fsdp", "tensor"), axis_types=(AxisType.Auto,) * 3)
+    return jax.device_put(np.arange(8.0) if array is None else array, NamedSharding(mesh, P("tensor")))
+
+
+def shards_by_node(nodes: EmulatedCluster, array: jax.Array) -> dict[int, list[jax.Array]]:
+    found = {}
+    for shard in shards(array):
+        found.setdefault(nodes.node_of(shard.device), []).append(shard.data)
+    return found
+
+
+@jax.jit
+def double(x):
+    return 2 * x
+
+
+def test_a_step_of_healthy_nodes_is_just_the_step():
+    with cluster(FaultPlan()) as nodes:
+        result = nodes.run(double, state_on(nodes, [0, 1, 2]), step=0)
+        np.testing.assert_array_equal(result, 2 * np.arange(8.0))
+
+
+@pytest.mark.parametrize("others_first", [True, False])
+def test_what_a_lost_node_held_is_deleted_and_the_rest_is_not(others_first):
+    with cluster(FaultPlan().lose(node=3, step=5)) as nodes:
+        state = state_on(nodes, [2, 3, 4] if others_first else [3, 2, 4])
+        alone = jax.device_put(1.0, nodes.devices[3][1])
+        nodes.reach(4, "before")
+        nodes.reach(5, "recovering")
+        assert nodes.lost == frozenset()
+        nodes.reach(5, "before")
+        assert nodes.lost == {3}
+        assert alone.is_deleted()
+        for shard in shards(state):
+            if nodes.node_of(shard.device) == 3:
+                with pytest.raises(RuntimeError, match="deleted"):
+                    np.asarray(shard.data)
+            else:
+                np.testing.assert_array_equal(shard.data, np.arange(8.0)[shard.index])
+        nodes.check_nothing_on_lost()
+
+
+def test_a_step_with_a_lost_node_fails_before_it_is_dispatched_and_names_nobody():
+    dispatched = []
+    with cluster(FaultPlan().lose(node=3, step=5)) as nodes:
+        state = state_on(nodes, [2, 3])
+        nodes.reach(5, "before")
+        with pytest.raises(NodeFailure) as failure:
+            nodes.run(dispatched.append, state, step=5)
+    assert not dispatched
+    assert str(failure.value) == "step 5 failed: a node that takes part is gone; ask the membership which."
+
+
+def test_a_node_lost_in_the_middle_fails_the_step_once_the_survivors_are_done():
+    with cluster(FaultPlan().lose(node=3, step=5, moment="during")) as nodes:
+        results = []
+
+        def step(x):
+            results.append(double(x))
+            return results[0]
+
+        with pytest.raises(NodeFailure):
+            nodes.run(step, state_on(nodes, [2, 3]), step=5)
+        blocks = shards_by_node(nodes, results[0])
+        assert all(block.is_deleted() for block in blocks[3])
+        assert all(block.is_ready() for block in blocks[2])
+
+
+def test_a_lost_node_that_takes_no_part_disturbs_nobody():
+    with cluster(FaultPlan().lose(node=3, step=5).lose(node=6, step=5, moment="during")) as nodes:
+        nodes.reach(5, "before")
+        nodes.run(double, state_on(nodes, [0, 1, 2]), step=5)
+        assert nodes.lost == {3, 6}
+
+
+def test_results_on_a_lost_node_are_no_results():
+    with cluster(FaultPlan().lose(node=3, step=0)) as nodes:
+        nodes.reach(0, "before")
+        with pytest.raises(NodeFailure):
+            nodes.run(lambda: state_on(nodes, [2, 3]), step=0)
+
+
+def test_what_is_put_on_a_lost_node_is_gone_before_a_step_can_use_it():
+    with cluster(FaultPlan().lose(node=3, step=0)) as nodes:
+        nodes.reach(0, "before")
+        late = state_on(nodes, [2, 3])
+        with pytest.raises(AssertionError, match="still has data on"):
+            nodes.check_nothing_on_lost()
+        with pytest.raises(NodeFailure):
+            nodes.run(double, late, step=0)
+        nodes.check_nothing_on_lost()
+
+
+def test_a_node_comes_back_with_empty_memory():
+    with cluster(FaultPlan().lose(node=3, step=5).back(node=3, step=9)) as nodes:
+        old = state_on(nodes, [2, 3])
+        nodes.reach(5, "before")
+        late = state_on(nodes, [2, 3])
+        nodes.reach(9, "before")
+        assert nodes.lost == frozenset()
+        for state in (old, late):
+            assert all(block.is_deleted() for block in shards_by_node(nodes, state)[3])
+            with pytest.raises(NodeFailure):
+                nodes.run(double, state, step=9)
+        nodes.run(double, state_on(nodes, [2, 3]), step=9)
+
+
+def test_an_array_of_random_keys_is_not_dispatched_with_deleted_parts():
+    with cluster(FaultPlan().lose(node=3, step=5)) as nodes:
+        keys = state_on(nodes, [2, 3], jax.random.split(jax.random.key(0), 8))
+        nodes.run(jax.random.key_data, keys, step=4)
+        nodes.reach(5, "before")
+        with pytest.raises(NodeFailure):
+            nodes.run(jax.random.key_data, keys, step=5)
+
+
+def test_a_fault_happens_once_however_often_its_step_is_repeated():
+    plan = FaultPlan().lose(node=3, step=5).lose(node=4, step=5, moment="during").back(node=3, step=6)
+    start = time.time()
+    with cluster(plan) as nodes:
+        for step in (5, 5, 6, 5):
+            nodes.reach(step, "before")
+            nodes.run(double, state_on(nodes, [0, 1]), step=step)
+        assert nodes.lost == {4}
+        assert tuple(event for event, _ in nodes.fired) == plan.events
+        assert all(start <= at <= time.time() for _, at in nodes.fired)
+
+
+def test_donated_arguments_are_no_failure():
+    with cluster(FaultPlan()) as nodes:
+        state = state_on(nodes, [0, 1])
+        for step in range(3):
+            state = nodes.run(jax.jit(jnp.sin, donate_argnums=0), state, step=step)
+
+
+def test_the_membership_notices_who_was_lost_together_together():
+    with cluster(FaultPlan().lose(node=3, step=5).lose(node=6, step=5)) as nodes:
+        everyone = nodes.membership.alive()
+        assert everyone == frozenset(range(NODES))
+        nodes.reach(5, "before")
+        assert nodes.membership.wait_until_changed(everyone, limit_s=5) == everyone - {3, 6}
+
+
+def test_nobody_comes_back_before_being_missed():
+    with cluster(FaultPlan().lose(node=3, step=5, moment="saving").back(node=3, step=6)) as nodes:
+        state, known = state_on(nodes, [2, 3]), nodes.membership.alive()
+        nodes.reach(5, "saving")
+        nodes.reach(6, "before")
+        with pytest.raises(NodeFailure):
+            nodes.run(double, state, step=6)
+        alive = nodes.membership.wait_until_changed(known, limit_s=0)
+        assert alive == known
+        assert alive.epoch == known.epoch + 2
+
+
+def test_no_thread_is_left_behind():
+    before = threading.active_count()
+    with cluster(FaultPlan()):
+        assert threading.active_count() == before + 1
+    assert threading.active_count() == before
+
+
+def test_a_plan_that_names_a_node_that_is_not_there_is_refused():
+    with pytest.raises(ValueError, match="there is no node 8, only nodes 0 to 7"):
+        cluster(FaultPlan().lose(node=8, step=1))
+
+
+def test_more_nodes_than_devices_are_refused():
+    with pytest.raises(ValueError, match=r"9 nodes of 2 need 18 devices, this process has 16; set jax_num_cpu"):
+        EmulatedCluster(9, 2, FaultPlan())
