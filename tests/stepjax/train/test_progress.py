@@ -1,0 +1,106 @@
+"""The terminal says what happened, in lines that fit."""
+
+import io
+import re
+
+import pytest
+from rich.console import Console
+
+from stepjax.train.progress import Progress
+
+START = {"event": "start", "step": 0, "time": 0.0, "num_nodes": 8, "gpus_per_node": 2, "hops": 2, "fabric": "ring",
+         "tensor": 4, "fsdp": 1, "plan": "lose 3 before 14; back 3 before 33", "resumed": False}  # fmt: skip
+PHASES = ("notice", "placement", "circuits", "mesh", "programs", "state", "step")
+
+
+def generation(groups, number=0, step=0) -> dict:
+    return {"event": "generation", "step": step, "generation": number, "groups": groups, "away": [],
+            "alive": sorted(sum(groups, [])), "devices": 2 * len(sum(groups, [])), "switched": 4,
+            "switch_seconds": 8e-5, "mesh": {"data": len(groups), "fsdp": 1, "tensor": 4}}  # fmt: skip
+
+
+def recovery(step, gone=(), back=(), seconds=0.617, steps_lost=0) -> dict:
+    return {"event": "recovery", "step": step, "gone": list(gone), "back": list(back), "seconds": seconds,
+            "steps_lost": steps_lost, "phases": dict.fromkeys(PHASES, 0.1), "state_from": "replica"}  # fmt: skip
+
+
+def metric(step, devices=16, number=0) -> dict:
+    return {"step": step, "loss": 6.0 - step / 20, "tokens_per_second": 8412.3, "devices": devices,
+            "generation": number}  # fmt: skip
+
+
+RUN = [
+    START, generation([[0, 1], [2, 3], [4, 5], [6, 7]]), *map(metric, range(14)),
+    {"event": "injected", "step": 14, "what": "lose 3 before 14"},
+    generation([[0, 1], [2, 4], [5, 6]], 1, 14), recovery(14, gone=[3]), *(metric(s, 12, 1) for s in range(14, 20)),
+    {"event": "checkpoint", "step": 20, "seconds": 0.31},
+    {"event": "evaluation", "step": 20, "loss": 3.4123, "wer": 0.451, "cer": 0.2034},
+    *(metric(s, 12, 1) for s in range(20, 33)),
+    generation([[0, 1], [2, 3], [4, 5], [6, 7]], 2, 33), recovery(33, back=[3], seconds=0.044),
+    *(metric(s, 16, 2) for s in range(33, 60)), {"event": "end", "step": 60},
+]  # fmt: skip
+
+
+def shown(records, steps=60, num_devices=16, **console) -> list[str]:
+    out, seconds = io.StringIO(), iter(range(1000))
+    with Progress(steps, num_devices, Console(file=out, **console), clock=lambda: next(seconds)) as progress:
+        for record in records:
+            (progress.event if "event" in record else progress.step)(record)
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out.getvalue()).replace("\r", "\n").splitlines()
+
+
+def test_without_a_terminal_it_prints_the_events_and_every_tenth():
+    lines = shown(RUN)
+    assert [line for line in lines if not line.startswith("step")] == [
+        "8 nodes of 2 on a 2-hop ring, tensor 4, fsdp 1; plan: lose 3 before 14; back 3 before 33",
+        "rings 0-1 | 2-3 | 4-5 | 6-7, 16 of 16 devices",
+        "lost node 3 at step 14: rings 0-1 | 2-4 | 5-6, 12 of 16 devices, back in 0.62 s",
+        "saved step 20 in 0.31 s",
+        "held out at step 20: loss 3.412, WER 45.1 %, CER 20.3 %",
+        "node 3 came back at step 33: rings 0-1 | 2-3 | 4-5 | 6-7, 16 of 16 devices, back in 44 ms",
+        "done: 60 steps",
+    ]
+    steps = [line for line in lines if line.startswith("step")]
+    assert [line.split("/")[0] for line in steps] == [f"step {6 * i}" for i in range(1, 11)]
+    assert steps[3].startswith("step 24/60: loss 4.85, 8,412 tokens/s, 12/16 devices, gen 1, ")
+
+
+def test_on_a_terminal_the_bar_and_the_events_are_shown():
+    text = "\n".join(shown(RUN, force_terminal=True, width=120))
+    assert "lost node 3 at step 14: rings 0-1 | 2-4 | 5-6, 12 of 16 devices, back in 0.62 s" in text
+    assert re.search(r"step 60/60 .* loss 3.05  8,412 tokens/s  16/16 devices  gen 2  0:00 left", text)
+
+
+@pytest.mark.parametrize("width", [None, 80, 120, 200])
+def test_no_line_is_longer_than_120(width):
+    groups = [[*range(12 * i, 12 * i + 12, 3)] for i in range(100)]
+    plan = "; ".join(f"lose {node} before {node}" for node in range(99))
+    records = [START | {"num_nodes": 1200, "gpus_per_node": 72, "plan": plan}, generation(groups), metric(0, 86400),
+               recovery(12345, gone=range(0, 99, 7), back=range(3, 200, 11), seconds=90, steps_lost=12345),
+               {"event": "stop", "step": 12345, "reason": "no ring can be formed: " + 20 * "they say, "}]  # fmt: skip
+    terminal = {"force_terminal": True, "width": width} if width else {}
+    lines = shown(records, steps=10**6, num_devices=86400, **terminal)
+    assert any(line.startswith("lost 15 nodes, 18 nodes came back at step 12345") for line in lines)
+    assert max(map(len, lines)) <= 120
+
+
+def test_the_time_left_follows_the_pace():
+    lines = shown([START, *map(metric, range(3))], steps=10)  # the clock ticks a second each time it is read
+    assert [line.split(", ")[-1] for line in lines[1:]] == ["-:-- left", "0:08 left", "0:07 left"]
+
+
+def test_it_says_that_a_run_goes_on_where_it_stopped_and_what_is_lost():
+    lines = shown([START | {"resumed": True, "step": 30, "plan": ""}, generation([[0, 1]]),
+                   generation([[0, 1, 2, 3]]), recovery(31, gone=[6], back=[3], steps_lost=1),
+                   {"event": "stop", "step": 31, "reason": "interrupted"}])  # fmt: skip
+    assert lines == [
+        "8 nodes of 2 on a 2-hop ring, tensor 4, fsdp 1, goes on at step 30; no faults planned",
+        "ring 0-1, 4 of 16 devices",
+        "lost node 6, node 3 came back at step 31 (1 step to do again): ring 0..3, 8 of 16 devices, back in 0.62 s",
+        "stopped at step 31: interrupted",
+    ]
+
+
+def test_a_loss_that_is_no_number_is_shown_as_a_dash():
+    assert shown([START, metric(0) | {"loss": None, "tokens_per_second": None}], steps=1)[1].startswith(
+        "step 1/1: loss -, - tokens/s, 16/16 devices")
