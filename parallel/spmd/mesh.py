@@ -5,13 +5,14 @@ devices, so that neighbours on the axis are neighbours on the fabric. `data` and
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh
 
-from parallel.fabric.topology import ring_order
+from parallel.fabric.topology import Topology, gpu_order
 
 AXES = ("data", "fsdp", "tensor")
 REPLICA_AXES = ("data", "fsdp")  # over these a global batch is split; between rings, over the DCN
@@ -56,14 +57,19 @@ class Layout:
         return num_groups // fsdp, fsdp, self.tensor
 
 
-def device_groups(groups: Sequence[Sequence[int]], layout: Layout, devices: Mapping[int, Sequence[jax.Device]]):
+def device_groups(topology: Topology, groups: Sequence[Sequence[int]], layout: Layout, devices: Mapping):
     """Devices of every tensor-parallel group in ring order, from the placement's groups of nodes."""
     if layout.tensor == 1:
         return [[device] for group in groups for node in group for device in devices[node]]
-    return [[devices[n][g] for n, g in ring_order(nodes, len(devices[nodes[0]]))] for nodes in groups]
+    return [[devices[n][g] for n, g in gpu_order(topology, nodes, len(devices[nodes[0]]))] for nodes in groups]
 
 
-def make_mesh(groups: Sequence[Sequence[int]], layout: Layout, devices: Mapping[int, Sequence[jax.Device]]) -> Mesh:
+def make_mesh(
+    topology: Topology,
+    groups: Sequence[Sequence[int]],
+    layout: Layout,
+    devices: Mapping[int, Sequence[jax.Device]],
+) -> Mesh:
     """The device mesh of one generation.
 
     Args:
@@ -71,12 +77,15 @@ def make_mesh(groups: Sequence[Sequence[int]], layout: Layout, devices: Mapping[
       devices: the devices of each node, by GPU number.
     Returns: Mesh of axes (data, fsdp, tensor); groups that do not fill a row of `fsdp` stay idle.
     """
-    rings = device_groups(groups, layout, devices)
+    rings = device_groups(topology, groups, layout, devices)
     shape = layout.shape(len(rings))
-    used = rings[: shape[0] * shape[1]]
-    return Mesh(np.array(used).reshape(shape), AXES, axis_types=(AxisType.Auto,) * len(AXES))
+    return _mesh(shape, [device for ring in rings[: shape[0] * shape[1]] for device in ring])
 
 
 def stand_in(shape: tuple[int, int, int], devices: Sequence[jax.Device]) -> Mesh:
     """A mesh of the given shape on the first devices at hand: what programs are compiled against."""
-    return Mesh(np.array(devices[: int(np.prod(shape))]).reshape(shape), AXES, axis_types=(AxisType.Auto,) * len(AXES))
+    return _mesh(shape, devices[: math.prod(shape)])
+
+
+def _mesh(shape: tuple[int, ...], devices: Sequence[jax.Device]) -> Mesh:
+    return Mesh(np.array(devices).reshape(shape), AXES, axis_types=(AxisType.Auto,) * len(AXES))

@@ -15,7 +15,7 @@ import collections
 import dataclasses
 import hashlib
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import grain
@@ -49,27 +49,39 @@ class Batch:
     @property
     def sample_ids_hash(self) -> str:
         """16 hex digits of the sample ids and what they stood for; the same samples in this order have it."""
-        words = "\n".join(f"{draw.sample_id} {draw.index} {draw.task}" for draw in self.draws)
-        return hashlib.blake2b(words.encode(), digest_size=8).hexdigest()
+        return hash_of(self.draws)
+
+
+def hash_of(draws: Iterable[Draw]) -> str:
+    """16 hex digits that tell one list of draws from another."""
+    words = "\n".join(f"{draw.sample_id} {draw.index} {draw.task}" for draw in draws)
+    return hashlib.blake2b(words.encode(), digest_size=8).hexdigest()
+
+
+def training_draws(num_utterances: int, tasks: Mapping[str, float], seed: int) -> grain.MapDataset[Draw]:
+    """Endless: what sample 0, 1, 2, ... of the run stands for, without making it.
+
+    Args:  tasks: weight of each task; a sample's task is drawn in proportion to them.
+    """
+    choose = task_chooser(tasks, seed)
+    order_seed = int(draws.generator(seed, "order").integers(2**32))
+    return (
+        grain.MapDataset.range(num_utterances)
+        .shuffle(seed=order_seed)
+        .repeat()
+        .map_with_index(lambda sample_id, index: Draw(sample_id, int(index), choose(sample_id)))
+    )
 
 
 def training_batches(
     source: Source, recipe: Recipe, tasks: Mapping[str, float], seed: int, batch_size: int
 ) -> grain.MapDataset[Batch]:
-    """Endless: `batches[n]` is the global batch of step n.
-
-    Args:  tasks: weight of each task; a sample's task is drawn in proportion to them.
-    """
+    """Endless: `batches[n]` is the global batch of step n, made of draws n B to n B + B - 1."""
     _check(source, recipe, tasks, batch_size)
-    choose = task_chooser(tasks, seed)
-    order_seed = int(draws.generator(seed, "order").integers(2**32))
     return (
-        grain.MapDataset.range(len(source))
-        .shuffle(seed=order_seed)
-        .repeat()
-        .map_with_index(lambda sample_id, index: Draw(sample_id, int(index), choose(sample_id)))
+        training_draws(len(source), tasks, seed)
         .map(lambda draw: (draw, example(source[draw.index], draw.task, recipe, draw.sample_id)))
-        .batch(batch_size, drop_remainder=True, batch_fn=_stack)
+        .batch(batch_size, batch_fn=_stack)
     )
 
 

@@ -1,0 +1,99 @@
+"""Measures the model on held-out speech: the loss of the right transcript, and the errors of its own.
+
+  M microbatches   b rows of one   R tensor-parallel size
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from parallel.spmd.executables import Program
+from parallel.spmd.mesh import REPLICA_AXES
+from stepjax.data.examples import example, prompt
+from stepjax.data.pipeline import heldout_batches
+from stepjax.evaluate.error_rates import cer, wer
+from stepjax.infer.greedy import greedy
+from stepjax.train.corpus import TRAINED_ON, Corpus
+from stepjax.train.objective import cross_entropy, sums_by_kind
+from stepjax.train.step import INPUTS, group_of, whole_over_fsdp
+from stepjax.train.trainer import Trainer, in_microbatches
+
+SPARE_TOKENS = 4  # an answer may be this much longer than the longest text of the corpus
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """Of transcripts: word and character error rate, and mean loss of a token."""
+
+    wer: float
+    cer: float
+    loss: float
+
+
+class Heldout:
+    """The held-out utterances as microbatches, and the two programs that measure the model on them."""
+
+    def __init__(self, corpus: Corpus, trainer: Trainer, microbatch: int):
+        self.trainer, self.microbatch = trainer, microbatch
+        self.tokenizer, self.eot = corpus.recipe.tokenizer, corpus.recipe.vocabulary.eot
+        self.texts = [corpus.heldout[i].text for i in range(len(corpus.heldout))]
+        self.max_new = corpus.max_text + SPARE_TOKENS
+        rows = -(-len(self.texts) // microbatch) * microbatch
+        right, asked = (
+            heldout_batches(corpus.heldout, corpus.recipe, "transcribe", rows, build)[0].arrays
+            for build in (example, prompt)
+        )
+        self.right = {name: right[name] for name in TRAINED_ON}
+        self.asked = {name: asked[name] for name in (*INPUTS, "prompt_tokens")}
+        self._losses = self._program(self._loss_of, self.right, P(REPLICA_AXES, "tensor"))
+        self._answers = self._program(self._answer_to, self.asked, P(REPLICA_AXES))
+
+    def score(self, step: int) -> Score:
+        """Runs both programs on the trainer's mesh. Raises NodeFailure."""
+        sums = self._run(self._losses, self.right, step)[..., 0].sum(dtype=np.float64)
+        loss = sums / (self.right["kind"] > 0).sum()
+        rows = self._run(self._answers, self.asked, step).reshape(-1, self.max_new)
+        said = [self.tokenizer.decode(self._until_end(row)) for row in rows[: len(self.texts)].tolist()]
+        return Score(wer(self.texts, said), cer(self.texts, said), float(loss))
+
+    def _until_end(self, row: list[int]) -> list[int]:
+        return row[: row.index(self.eot)] if self.eot in row else row
+
+    def _loss_of(self, params, batch, group):
+        def one(micro):
+            logits = nnx.merge(self.trainer.step.graph, params)(*(micro[name] for name in INPUTS), group)
+            return sums_by_kind(cross_entropy(logits, micro["targets"], group), micro["kind"], group).sum(axis=0)
+
+        return jax.lax.map(one, batch)[:, None]
+
+    def _answer_to(self, params, batch, group):
+        model = nnx.merge(self.trainer.step.graph, params)
+        return jax.lax.map(lambda micro: greedy(model, micro, self.eot, self.max_new, group), batch)
+
+    def _program(self, on_ring: Callable, arrays: dict[str, np.ndarray], out: P) -> Program:
+        step = self.trainer.step
+        params, _ = step.partition()
+
+        def lower(mesh: Mesh):
+            group = group_of(mesh)
+            rings = int(np.prod([mesh.shape[axis] for axis in REPLICA_AXES]))
+            split = in_microbatches(arrays, self.microbatch, rings)
+            rows = NamedSharding(mesh, P(REPLICA_AXES))
+            batch = {name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=rows) for name, x in split.items()}
+            run = jax.shard_map(
+                lambda p, b: on_ring(whole_over_fsdp(p, params), b, group),
+                mesh=mesh, in_specs=(params, P(REPLICA_AXES)), out_specs=out, check_vma=False,
+            )  # fmt: skip
+            return jax.jit(run).lower(self.trainer.shaped(step.shapes, step.shardings(mesh)[0]), batch)
+
+        return Program(lower, self.trainer.devices)
+
+    def _run(self, program: Program, arrays: dict[str, np.ndarray], step: int) -> np.ndarray:
+        trainer = self.trainer
+        batch = trainer.on_mesh(in_microbatches(arrays, self.microbatch, trainer.rings), REPLICA_AXES)
+        return np.asarray(trainer.cluster.run(program.on(trainer.mesh), trainer.state[0], batch, step=step))

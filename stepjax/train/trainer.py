@@ -1,0 +1,263 @@
+"""The state of a run and the programs that act on it, on whatever mesh there is at the moment.
+
+  M microbatches of a global batch   D rings   N parameters
+"""
+
+import dataclasses
+import math
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from parallel.elastic import recovery, snapshot
+from parallel.elastic.supervisor import Generation, Stopwatch, Supervisor
+from parallel.spmd import reduce
+from parallel.spmd.executables import Program
+from parallel.spmd.mesh import REPLICA_AXES
+from stepjax.train.objective import KINDS
+from stepjax.train.step import Step
+
+
+class NotFinite(RuntimeError):
+    """The loss of a step is not a finite number."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """What one step gives for the log."""
+
+    loss: float
+    loss_by_kind: dict[str, float | None]  # mean loss of a token; None where the batch has none of the kind
+    grad_norm: float
+    tokens: int  # with a loss
+
+
+@dataclasses.dataclass(frozen=True)
+class Recovered:
+    """What one recovery gives for the log."""
+
+    generation: Generation
+    gone: frozenset[int]
+    back: frozenset[int]
+    state_from: str  # "replica", "neighbour" or "checkpoint"
+    watch: Stopwatch
+
+
+def in_microbatches(arrays: Mapping[str, np.ndarray], rows: int, rings: int) -> dict[str, np.ndarray]:
+    """[M * rows, ...] -> [M', rows, ...] with M' a multiple of `rings`, filled up with zeros.
+
+    >>> in_microbatches({"x": np.ones((6, 5))}, rows=2, rings=2)["x"].shape
+    (4, 2, 5)
+    """
+
+    def split(x):
+        x = x.reshape(-1, rows, *x.shape[1:])
+        return np.pad(x, [(0, -len(x) % rings)] + [(0, 0)] * (x.ndim - 1))
+
+    return {name: split(x) for name, x in arrays.items()}
+
+
+class Trainer:
+    """Trains on the current generation's mesh, and moves to the next one when nodes go or come.
+
+    Args:
+      step: the device programs.
+      supervisor: forms generations.
+      batch_shapes: of one global batch's arrays, by name: what the model and the loss read.
+      microbatch: rows of a microbatch.
+      kind_weights: weight of a token of each kind in the loss.
+    """
+
+    def __init__(
+        self,
+        step: Step,
+        supervisor: Supervisor,
+        batch_shapes: Mapping[str, jax.ShapeDtypeStruct],
+        microbatch: int,
+        kind_weights: Mapping[str, float],
+    ):
+        self.step, self.supervisor, self.cluster = step, supervisor, supervisor.cluster
+        self.batch_shapes, self.microbatch = batch_shapes, microbatch
+        self.kind_weights = np.array([kind_weights[kind] for kind in KINDS], np.float32)
+        self.num_microbatches = next(iter(batch_shapes.values())).shape[0] // microbatch
+        self.devices = [device for node in sorted(self.cluster.devices) for device in self.cluster.devices[node]]
+        self._gradients = Program(self._lower_gradients, self.devices)
+        self._update = Program(self._lower_update, self.devices)
+        self._preparing: threading.Thread | None = None
+        self.exponents = np.zeros(len(jax.tree.leaves(step.shapes)), np.int32)
+        self.state: Any = None
+        self.copies: snapshot.Snapshot | None = None
+        self.generation: Generation
+        self._enter(supervisor.first())
+
+    # -- the mesh of the moment ------------------------------------------------------------------------------
+
+    @property
+    def mesh(self) -> Mesh:
+        return self.generation.mesh
+
+    @property
+    def rings(self) -> int:
+        return math.prod(self.mesh.shape[axis] for axis in REPLICA_AXES)
+
+    def on_mesh(self, x, *partition):
+        """Puts a host array, or a dict of them, on the current mesh."""
+        return jax.device_put(x, NamedSharding(self.mesh, P(*partition)))
+
+    def _enter(self, generation: Generation) -> None:
+        self.generation = generation
+        self.gradients, self.update = self._gradients.on(generation.mesh), self._update.on(generation.mesh)
+
+    def prepare(self) -> None:
+        """Compiles, in the background, for the mesh that the loss of one more ring would leave."""
+        groups = len(self.generation.placement.groups)
+        if groups < 2 or (self._preparing and self._preparing.is_alive()):
+            return
+        per_group = max(1, self.supervisor.nodes_per_group * self._gpus_per_node // self.supervisor.layout.tensor)
+        shape = self.supervisor.layout.shape((groups - 1) * per_group)
+        if not self._gradients.is_prepared(shape):
+            self._preparing = threading.Thread(target=self._compile, args=(shape,), name="prepare")
+            self._preparing.start()
+
+    def close(self) -> None:
+        """Waits for a compilation in the background, which cannot be broken off."""
+        if self._preparing:
+            self._preparing.join()
+
+    def _compile(self, shape) -> None:
+        self._gradients.prepare(shape)
+        self._update.prepare(shape)
+
+    @property
+    def _gpus_per_node(self) -> int:
+        return len(self.cluster.devices[0])
+
+    # -- programs --------------------------------------------------------------------------------------------
+
+    def shaped(self, tree, shardings):
+        """ShapeDtypeStructs of `tree` laid out by `shardings`."""
+        return jax.tree.map(lambda s, h: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=h), tree, shardings)
+
+    def state_shapes(self):
+        """Global shapes of (params, optimizer state)."""
+        return self.step.shapes, jax.eval_shape(self.step.optimizer.init, self.step.shapes)
+
+    def _lower_gradients(self, mesh: Mesh):
+        whole, split = NamedSharding(mesh, P()), NamedSharding(mesh, P(REPLICA_AXES))
+        rings = math.prod(mesh.shape[axis] for axis in REPLICA_AXES)
+        slots = -(-self.num_microbatches // rings)
+        batch = {
+            name: jax.ShapeDtypeStruct((slots * rings, self.microbatch, *s.shape[1:]), s.dtype, sharding=split)
+            for name, s in self.batch_shapes.items()
+        }
+        floats = [jax.ShapeDtypeStruct((n,), jnp.float32, sharding=whole) for n in (len(KINDS), len(self.exponents))]
+        count = jax.ShapeDtypeStruct((), jnp.int32, sharding=whole)
+        params = self.shaped(self.step.shapes, self.step.shardings(mesh)[0])
+        return jax.jit(self.step.gradients(mesh)).lower(params, batch, *floats, count)
+
+    def _lower_update(self, mesh: Mesh):
+        whole = NamedSharding(mesh, P())
+        state = self.shaped(self.state_shapes(), self.step.shardings(mesh))
+        sums = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, jnp.int32, sharding=s.sharding), state[0])
+        scales = jax.ShapeDtypeStruct((len(self.exponents),), jnp.float32, sharding=whole)
+        norm = jax.ShapeDtypeStruct((), jnp.float32, sharding=whole)
+        return jax.jit(self.step.update(mesh), donate_argnums=0).lower(state, sums, scales, norm)
+
+    # -- a step ----------------------------------------------------------------------------------------------
+
+    def initialize(self, make_params: Callable[[], Any]) -> None:
+        """The state at step 0, made in place on every device; `make_params` is a pure function."""
+        shardings = self.step.shardings(self.mesh)
+        params = jax.jit(make_params, out_shardings=shardings[0])()
+        self.state = params, jax.jit(self.step.optimizer.init, out_shardings=shardings[1])(params)
+
+    def train_on(self, n: int, arrays: Mapping[str, np.ndarray]) -> Measured:
+        """Step `n` on its global batch.
+
+        Raises:  NodeFailure, with the state as it was; NotFinite.
+        """
+        counts = np.array([(arrays["kind"] == k + 1).sum() for k in range(len(KINDS))])
+        weights = (self.kind_weights / max(self.kind_weights @ counts, 1e-9)).astype(np.float32)
+        split = in_microbatches(arrays, self.microbatch, self.rings)
+        batch = self.on_mesh(split, REPLICA_AXES)
+        slots = self.on_mesh(np.int32(len(split["kind"]) // self.rings))
+        while True:
+            scales = self.on_mesh(reduce.scales(self.exponents))
+            inputs = self.state[0], batch, self.on_mesh(weights), scales, slots
+            total, largest, norm, losses = self.cluster.run(self.gradients, *inputs, step=n)
+            sums = np.asarray(losses, np.float64).sum(axis=(0, 1))
+            largest = np.asarray(largest)
+            if not (np.isfinite(sums).all() and np.isfinite(largest).all()):
+                raise NotFinite(
+                    f"the loss of step {n} is not finite; lower optimizer.learning_rate or optimizer.clip, "
+                    "and start again from the last checkpoint with the same command."
+                )
+            terms = self.num_microbatches * self.mesh.shape["tensor"]
+            fits = reduce.fits(self.exponents, largest, terms)
+            if not fits:
+                self.exponents = reduce.predict(largest, terms)
+                continue
+            break
+        self.state = self.cluster.run(self.update, self.state, total, scales, norm, step=n)
+        self.exponents = reduce.predict(largest, terms)
+        self._keep_copies(n)
+        by_kind = {kind: s / c if c else None for kind, s, c in zip(KINDS, sums.tolist(), counts.tolist(), strict=True)}
+        return Measured(float(weights.astype(np.float64) @ sums), by_kind, float(norm), int(counts.sum()))
+
+    # -- faults ----------------------------------------------------------------------------------------------
+
+    def _keep_copies(self, n: int) -> None:
+        """Where a part of the state has no replica, its ring neighbour keeps a copy of it."""
+        if self.state is not None and snapshot.replicas(self.state, self.cluster.node_of) < 2:
+            keepers = snapshot.keepers(self.generation.placement.groups)
+            self.copies = snapshot.keep(self.state, keepers, self.cluster.devices, n)
+        else:
+            self.copies = None
+
+    def membership_changed(self) -> bool:
+        return self.cluster.membership.alive() != self.generation.alive
+
+    def recover(self, n: int, failed: bool) -> Recovered:
+        """Moves to a mesh of the nodes that are there now, with the state from before step `n`.
+
+        Where no live copy of some part is left, there is no state, and the caller has to bring one.
+        Raises:  NotEnoughNodes.
+        """
+        watch, before = Stopwatch(), self.generation
+        after = self.supervisor.next(before, failed, watch)
+        self.cluster.reach(n, "recovering")
+        self._enter(after)
+        watch.lap("programs")
+        lost = [d for node in set(self.cluster.devices) - after.alive for d in self.cluster.devices[node]]
+        state_from = self._move_state(after.mesh, lost)
+        self._keep_copies(n)
+        jax.block_until_ready(self.state)
+        watch.lap("state")
+        return Recovered(after, before.alive - after.alive, after.alive - before.alive, state_from, watch)
+
+    def _move_state(self, mesh: Mesh, lost) -> str:
+        """Lays the state out on `mesh`, and says where the parts of the lost devices came from."""
+        shardings = self.step.shardings(mesh)
+        if recovery.covers(self.state, lost):
+            self.state = recovery.reassemble(self.state, shardings, lost)
+            return "replica"
+        if not recovery.covers(self.state, lost, self.copies):
+            self.state = self.copies = None
+            return "checkpoint"
+        self.state = recovery.reassemble(self.state, shardings, lost, self.copies)
+        return "neighbour"
+
+    def whole_state(self):
+        """The state on one device that is alive, for a last checkpoint; None if parts of it are lost."""
+        alive = self.cluster.membership.alive()
+        lost = [d for node in set(self.cluster.devices) - alive for d in self.cluster.devices[node]]
+        if not alive or not recovery.covers(self.state, lost, self.copies):
+            return None
+        one = jax.sharding.SingleDeviceSharding(self.cluster.devices[min(alive)][0])
+        return recovery.reassemble(self.state, jax.tree.map(lambda _: one, self.state), lost, self.copies)
