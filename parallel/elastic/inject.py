@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 
 from parallel.elastic.membership import Membership
 from parallel.elastic.snapshot import shards
@@ -100,8 +100,8 @@ class EmulatedCluster:
 
     def check_nothing_on_lost(self) -> None:
         """Asserts that no array of this process holds anything on a lost node."""
-        for array in jax.live_arrays():
-            for shard in self._lost_shards(array):
+        for array, lost_shards in self._on_lost_nodes():
+            for shard in lost_shards:
                 assert shard.data.is_deleted(), f"{array.aval} still has data on {shard.device}"
 
     def _fire(self, step: int, moment: str) -> bool:
@@ -115,7 +115,7 @@ class EmulatedCluster:
                 self._wipe()
             else:
                 self._take_back(nodes)
-        self.fired += [Fired(event, time.time()) for event in due]
+            self.fired += [Fired(event, time.time()) for event in due if event.kind == kind]
         return bool(due)
 
     def _take_back(self, nodes: frozenset[int]) -> None:
@@ -135,23 +135,25 @@ class EmulatedCluster:
 
     def _wipe(self) -> None:
         """Deletes what lies on lost nodes, and remembers the arrays that are torn by it."""
-        if not self.lost:
-            return
-        torn = [array for array in jax.live_arrays() if self._lost_shards(array)]
-        self._torn.update({id(array): array for array in torn})  # before deleting: arrays may share buffers
-        for array in torn:
-            for shard in self._lost_shards(array):
+        found = self._on_lost_nodes()
+        self._torn.update({id(array): array for array, _ in found})
+        for _, lost_shards in found:
+            for shard in lost_shards:
                 shard.data.delete()
 
-    def _lost_shards(self, array: jax.Array) -> list[jax.Shard]:
-        if self._nodes(array).isdisjoint(self.lost):
+    def _on_lost_nodes(self) -> list[tuple[jax.Array, list[jax.Shard]]]:
+        """All arrays of this process that have shards on lost nodes, with those."""
+        if not self.lost:
             return []
-        return [shard for shard in shards(array) if self._node_of.get(shard.device) in self.lost]
+        lost = {device for node in self.lost for device in self.devices[node]}
+        return [(array, [shard for shard in shards(array) if shard.device in lost])
+                for array in jax.live_arrays() if not lost.isdisjoint(array.sharding.device_set)]
 
     def _is_torn(self, array: jax.Array) -> bool:
-        if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):  # wraps the array that was torn
-            return array.is_deleted() or any(shard.data.is_deleted() for shard in shards(array))
-        return id(array) in self._torn
+        if isinstance(array.dtype, np.dtype):
+            return id(array) in self._torn
+        # Random keys: it is the array inside that was torn.
+        return array.is_deleted() or any(shard.data.is_deleted() for shard in shards(array))
 
     def _nodes(self, tree: Any) -> set[int]:
         shardings = {array.sharding for array in _arrays(tree)}
