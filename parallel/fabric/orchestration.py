@@ -1,0 +1,179 @@
+"""Orchestration: which rings a job gets, so that little of its traffic crosses ToRs.
+
+    p  sub-lines, one node of every ToR each    T  ToRs    m  nodes of a group    s  peers of a set
+
+Three algorithms under one call.  `greedy` takes groups as they come.  `paper` is InfinitePOD's (arXiv
+2502.03885): with n constraints, a ToR with any faulty node is left out of all sub-lines in the first n
+domains, so that groups lie side by side there; a binary search finds the largest n that still fits the job.
+`ours` gives up single nodes instead of ToRs (`alignment`), and is never worse than either.
+"""
+
+import bisect
+import itertools
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+
+from parallel.fabric.alignment import NEVER, PairOfRows, align
+from parallel.fabric.cutting import cut_at_pivots, walk_of
+from parallel.fabric.dcn import FatTree, Job, Traffic, crossings, traffic
+from parallel.fabric.placement import Placement
+from parallel.fabric.topology import KHopLine, Topology
+
+SWEEP = 512  # columns that are aligned in one sweep
+
+
+@dataclass(frozen=True)
+class Orchestration:
+    """The rings of a job, in its order: every `peers` groups in turn are a set."""
+
+    algorithm: str
+    placement: Placement
+    traffic: Traffic
+
+    @property
+    def num_groups(self) -> int:
+        return len(self.placement.groups)
+
+
+def orchestrate(
+    algorithm: str, topology: Topology, tree: FatTree, failed: Collection[int], nodes_per_group: int, job: Job
+) -> Orchestration:
+    """Places up to `job.num_groups` groups; fewer only where the algorithm finds room for no more.
+
+    >>> from parallel.fabric.topology import KHopRing
+    >>> ring, tree = KHopRing(num_nodes=32, hops=2), FatTree(num_nodes=32, nodes_per_tor=4)
+    >>> for name in ("greedy", "paper", "ours"):
+    ...     found = orchestrate(name, ring, tree, failed={3}, nodes_per_group=2, job=Job(num_groups=14))
+    ...     print(name, found.num_groups, found.traffic.peers_cross)
+    greedy 14 1.0
+    paper 14 0.21428571428571427
+    ours 14 0.0
+    """
+    if algorithm not in ALGORITHMS:
+        raise ValueError(f"there is no algorithm {algorithm!r}: take one of {', '.join(ALGORITHMS)}.")
+    if topology.num_nodes != tree.num_nodes:
+        raise ValueError(f"a fabric of {topology.num_nodes} nodes does not hang on a tree of {tree.num_nodes}.")
+    alive = np.zeros(tree.num_nodes, bool)
+    alive[topology.healthy(failed)] = True
+    groups = ALGORITHMS[algorithm](topology, tree, alive, nodes_per_group, job)
+    return Orchestration(algorithm, Placement(tuple(map(tuple, groups.tolist()))), traffic(tree, job, groups))
+
+
+def dcn_free(topology: Topology, alive: np.ndarray, m: int) -> np.ndarray:
+    """[groups, m] that ignore the DCN: every segment is cut into blocks of m, one after the other."""
+    walk = walk_of(topology, *topology.walk(np.flatnonzero(~alive)))
+    starts = cut_at_pivots(topology, walk._replace(closed=False), m)
+    lengths = np.diff(starts, append=walk.nodes.size)
+    offset = np.arange(walk.nodes.size) - np.repeat(starts, lengths)
+    return walk.nodes[offset < np.repeat(lengths // m * m, lengths)].reshape(-1, m)
+
+
+def greedy(topology: Topology, tree: FatTree, alive: np.ndarray, m: int, job: Job) -> np.ndarray:
+    """The first groups along the fabric, in that order."""
+    return dcn_free(topology, alive, m)[: job.num_groups]
+
+
+def paper(topology: Topology, tree: FatTree, alive: np.ndarray, m: int, job: Job) -> np.ndarray:
+    """The groups under the most constraints that leave room for the job."""
+    fits, too_many = 0, -(-tree.num_tors // tree.tors_per_domain) + 1
+    while too_many - fits > 1:
+        middle = (fits + too_many) // 2
+        if len(constrained(topology, tree, alive, m, middle)) >= job.num_groups:
+            fits = middle
+        else:
+            too_many = middle
+    return arranged(tree, constrained(topology, tree, alive, m, fits), job)
+
+
+def constrained(topology: Topology, tree: FatTree, alive: np.ndarray, m: int, n: int) -> np.ndarray:
+    """[groups, m]: aligned across all sub-lines in the first n domains, ignoring the DCN behind them."""
+    clean = alive.reshape(tree.nodes_per_tor, tree.num_tors).all(axis=0)
+    domain = np.arange(tree.num_tors) // tree.tors_per_domain
+    line = KHopLine(tree.num_tors, topology.hops)
+    columns = [dcn_free(line, clean & (domain == this), m) for this in range(n)]
+    rows = np.arange(tree.nodes_per_tor)[:, None, None] * tree.num_tors
+    free = dcn_free(topology, alive & (tree.domain(np.arange(tree.num_nodes)) >= n), m)
+    return np.concatenate([*((rows + found).reshape(-1, m) for found in columns), free])
+
+
+def arranged(tree: FatTree, groups: np.ndarray, job: Job) -> np.ndarray:
+    """The job's groups in sets: first sets under equal ToRs, then the rest by their ToRs, best sets first."""
+    tors = tree.tor(groups)
+    order = np.lexsort(tors.T[::-1])
+    groups, tors = groups[order], tors[order]
+    first = np.flatnonzero((np.diff(tors, axis=0, prepend=-1) != 0).any(axis=1))
+    count = np.diff(first, append=len(groups))
+    place = np.arange(len(groups)) - np.repeat(first, count)
+    aligned = place < np.repeat(count // job.peers * job.peers, count)
+    rest = groups[~aligned]
+    whole = rest[: len(rest) // job.peers * job.peers].reshape(-1, job.peers, rest.shape[1])
+    best = np.argsort(crossings(tree.tor(whole), axis=1).sum(axis=1), kind="stable")
+    ordered = groups[aligned], whole[best].reshape(-1, rest.shape[1]), rest[whole.size // rest.shape[1] :]
+    return np.concatenate(ordered)[: job.num_groups]
+
+
+def ours(topology: Topology, tree: FatTree, alive: np.ndarray, m: int, job: Job) -> np.ndarray:
+    """The best of pairs of rows aligned exactly, the paper's groups and the greedy ones."""
+    found = [
+        paired(topology, tree, alive, m, job),
+        paper(topology, tree, alive, m, job),
+        arranged(tree, dcn_free(topology, alive, m), job),
+        greedy(topology, tree, alive, m, job),
+    ]
+    return min(found, key=lambda groups: (-len(groups), traffic(tree, job, groups).cross_tor))
+
+
+def paired(topology: Topology, tree: FatTree, alive: np.ndarray, m: int, job: Job) -> np.ndarray:
+    """Sets of two in pairs of sub-lines, as few crossing ranks as can be; the rest from what they leave.
+
+    Where that is too little for the job, sets are given up from the front until it is enough.
+    """
+    pairs = aligned_pairs(topology, tree, alive, m, job.num_groups // 2)
+
+    def without(given_up: int) -> np.ndarray:
+        kept = pairs[given_up:].reshape(-1, m)
+        left = alive.copy()
+        left[kept] = False
+        return np.concatenate([kept, arranged(tree, dcn_free(topology, left, m), job)])[: job.num_groups]
+
+    given_up = bisect.bisect_left(range(len(pairs)), job.num_groups, key=lambda count: len(without(count)))
+    return without(given_up)
+
+
+def aligned_pairs(topology: Topology, tree: FatTree, alive: np.ndarray, m: int, wanted: int) -> np.ndarray:
+    """[sets, 2, m]: up to `wanted` sets in neighbouring sub-lines, exactly the fewest crossing ranks.
+
+    With an odd K the last bundle is left to the other groups, so that no node needs it twice.
+    """
+    rows = alive.reshape(tree.nodes_per_tor, tree.num_tors)
+    corners = list(itertools.product(range(0, tree.nodes_per_tor - 1, 2), range(0, tree.num_tors, SWEEP)))
+    reach = topology.hops - topology.shares_last_bundle
+    sweeps = [align(rows[row : row + 2, column : column + SWEEP], m, reach) for row, column in corners]
+    sets = [
+        np.array(columns) + column + tree.num_tors * np.array([[row], [row + 1]])
+        for (row, column), sweep, n in zip(corners, sweeps, shares(sweeps, wanted), strict=True)
+        for columns in sweep.sets(n)
+    ]
+    return np.array(sets, np.int64).reshape(-1, 2, m)
+
+
+def shares(sweeps: list[PairOfRows], wanted: int) -> list[int]:
+    """How many sets each sweep gives so that together they give `wanted`, or all they can, with least crossing."""
+    cheapest, choices = np.zeros(1, np.int64), []
+    for sweep in sweeps:
+        possible = np.flatnonzero(sweep.crossing < NEVER)
+        total = np.full((possible.size, cheapest.size + possible.size - 1), np.iinfo(np.int64).max // 2)
+        for n in possible:
+            total[n, n : n + cheapest.size] = cheapest + sweep.crossing[n]
+        choices.append(total.argmin(axis=0))
+        cheapest = total.min(axis=0)
+    rest, taken = min(wanted, cheapest.size - 1), []
+    for choice in reversed(choices):
+        taken.append(int(choice[rest]))
+        rest -= taken[-1]
+    return taken[::-1]
+
+
+ALGORITHMS = {"greedy": greedy, "paper": paper, "ours": ours}
