@@ -9,8 +9,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -149,21 +148,27 @@ def summary(
       steps: how many steps the run has behind it; what it says of one is held against `expected_hash`.
     """
     metrics, events = read(metrics_path), read(events_path)
+    right = {line["step"] for line in metrics if line["sample_ids_hash"] == expected_hash(line["step"])}
+    result = counts(metrics, events)
+    return result | {
+        "samples_lost": batch_size * len(set(range(steps)) - right),
+        "samples_repeated": batch_size * (len(metrics) - result["steps"]),
+    }
+
+
+def counts(metrics: Sequence[Record], events: Sequence[Record]) -> Record:
+    """What the records tell without knowing what they should say."""
     recoveries = [event for event in events if event["event"] == "recovery"]
     first, last = (pick(metrics, key=lambda line: line["step"], default={}) for pick in (min, max))
     speeds = [line["tokens_per_second"] for line in metrics if line["tokens_per_second"] is not None]
-    seen = Counter(line["step"] for line in metrics)
-    right = {line["step"] for line in metrics if line["sample_ids_hash"] == expected_hash(line["step"])}
     return {
-        "steps": len(seen),
+        "steps": len({line["step"] for line in metrics}),
         "first_loss": first.get("loss"),
         "final_loss": last.get("loss"),
         "tokens_per_second": statistics.median(speeds) if speeds else None,
         "faults": sum(len(event["gone"]) for event in recoveries),
         "rejoins": sum(len(event["back"]) for event in recoveries),
         "generations": sum(event["event"] == "generation" for event in events),
-        "steps_lost": sum(event["steps_lost"] for event in recoveries),
-        "samples_lost": batch_size * len(set(range(steps)) - right),
-        "samples_repeated": batch_size * sum(count - 1 for count in seen.values()),
+        "steps_lost": sum(event.get("steps_lost", 0) for event in events),
         "recovery_seconds": [event["seconds"] for event in recoveries],
     }

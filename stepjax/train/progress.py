@@ -36,7 +36,7 @@ class Progress:
         self._console = console or Console(highlight=False)
         self._clock = clock
         self._first: tuple[int, float] | None = None  # step and time from which the pace is taken
-        self._generation: Record = {}
+        self._generations: dict[int, Record] = {}  # of this process, by number
         self._tenth = 0
         bar = BarColumn(max(10, min(24, self._console.width - 80)))
         columns = TextColumn("step {task.completed}/{task.total}"), bar, TextColumn("{task.description}")
@@ -72,14 +72,15 @@ class Progress:
         line = ""
         match record["event"]:
             case "start":
-                self._generation, self._first = {}, None
+                self._generations, self._first = {}, None
                 line = start_line(record)
             case "generation":
-                first, self._generation = not self._generation, record
-                line = self._wiring() if first else ""  # later ones are told by the recovery that they end
+                line = "" if self._generations else self._wiring(record)  # a recovery tells of later ones
+                self._generations[record["generation"]] = record
             case "recovery":
                 self._first = None  # the pace is another now
-                line = f"{recovery_line(record)}: {self._wiring()}, back in {words.seconds(record['seconds'])}"
+                wiring = self._wiring(self._generations[record["generation"]])
+                line = f"{recovery_line(record)}: {wiring}, back in {words.seconds(record['seconds'])}"
             case "checkpoint":
                 line = f"saved step {record['step']} in {words.seconds(record['seconds'])}"
             case "evaluation":
@@ -94,8 +95,7 @@ class Progress:
     def _print(self, line: str) -> None:
         self._console.print(words.clip(line), markup=False, highlight=False, soft_wrap=True)
 
-    def _wiring(self) -> str:
-        generation = self._generation
+    def _wiring(self, generation: Record) -> str:
         return f"{words.rings(generation['groups'])}, {generation['devices']} of {self.num_devices} devices"
 
     def _seconds_left(self, step: int) -> float | None:

@@ -11,13 +11,15 @@ Record = Mapping[str, Any]
 
 def seconds(s: float | None) -> str:
     """
-    >>> seconds(8.1e-05), seconds(0.042), seconds(0.617), seconds(75.2), seconds(7512), seconds(None)
-    ('81 us', '42 ms', '0.62 s', '1:15', '2:05:12', '-')
+    >>> seconds(8.1e-05), seconds(0.00142), seconds(0.042), seconds(0.617), seconds(75.2), seconds(None)
+    ('81 us', '1.4 ms', '42 ms', '0.62 s', '1:15', '-')
     """
     if s is None:
         return "-"
+    if s < 0.0009995:
+        return f"{1e6 * s:.0f} us"
     if s < 0.0995:
-        return f"{1e6 * s:.0f} us" if s < 0.000995 else f"{1e3 * s:.0f} ms"
+        return f"{1e3 * s:.1f} ms" if s < 0.00995 else f"{1e3 * s:.0f} ms"
     if s < 59.95:
         return f"{s:.2f} s" if s < 9.995 else f"{s:.1f} s"
     return clock(s)

@@ -119,12 +119,12 @@ def summed(tmp_path, metrics, events=(), steps=4) -> dict:
 
 
 def test_a_summary_by_hand(tmp_path):
-    events = [{"event": "start"}, {"event": "generation"}, recovery(gone=[3]), {"event": "generation"},
+    events = [{"event": "start", "steps_lost": 3}, {"event": "generation"}, recovery(gone=[3]), {"event": "generation"},
               recovery(gone=[6, 5], steps_lost=2, seconds=1.5), recovery(back=[3], seconds=0.25)]  # fmt: skip
     result = summed(tmp_path, [metric(step) for step in range(4)], events)
     assert result == {
         "steps": 4, "first_loss": 5.0, "final_loss": 4.25, "tokens_per_second": 150.0,
-        "faults": 3, "rejoins": 1, "generations": 2, "steps_lost": 2, "samples_lost": 0, "samples_repeated": 0,
+        "faults": 3, "rejoins": 1, "generations": 2, "steps_lost": 5, "samples_lost": 0, "samples_repeated": 0,
         "recovery_seconds": [0.5, 1.5, 0.25],
     }  # fmt: skip
     assert json.loads(json.dumps(result)) == result

@@ -19,9 +19,10 @@ def generation(groups, number=0, step=0) -> dict:
             "switch_seconds": 8e-5, "mesh": {"data": len(groups), "fsdp": 1, "tensor": 4}}  # fmt: skip
 
 
-def recovery(step, gone=(), back=(), seconds=0.617, steps_lost=0) -> dict:
-    return {"event": "recovery", "step": step, "gone": list(gone), "back": list(back), "seconds": seconds,
-            "steps_lost": steps_lost, "phases": dict.fromkeys(PHASES, 0.1), "state_from": "replica"}  # fmt: skip
+def recovery(step, number, gone=(), back=(), seconds=0.617, steps_lost=0) -> dict:
+    return {"event": "recovery", "step": step, "generation": number, "gone": list(gone), "back": list(back),
+            "seconds": seconds, "steps_lost": steps_lost, "state_from": "replica",
+            "phases": dict.fromkeys(PHASES, 0.1)}  # fmt: skip
 
 
 def metric(step, devices=16, number=0) -> dict:
@@ -32,11 +33,11 @@ def metric(step, devices=16, number=0) -> dict:
 RUN = [
     START, generation([[0, 1], [2, 3], [4, 5], [6, 7]]), *map(metric, range(14)),
     {"event": "injected", "step": 14, "what": "lose 3 before 14"},
-    generation([[0, 1], [2, 4], [5, 6]], 1, 14), recovery(14, gone=[3]), *(metric(s, 12, 1) for s in range(14, 20)),
+    generation([[0, 1], [2, 4], [5, 6]], 1, 14), recovery(14, 1, gone=[3]), *(metric(s, 12, 1) for s in range(14, 20)),
     {"event": "checkpoint", "step": 20, "seconds": 0.31},
     {"event": "evaluation", "step": 20, "loss": 3.4123, "wer": 0.451, "cer": 0.2034},
     *(metric(s, 12, 1) for s in range(20, 33)),
-    generation([[0, 1], [2, 3], [4, 5], [6, 7]], 2, 33), recovery(33, back=[3], seconds=0.044),
+    generation([[0, 1], [2, 3], [4, 5], [6, 7]], 2, 33), recovery(33, 2, back=[3], seconds=0.044),
     *(metric(s, 16, 2) for s in range(33, 60)), {"event": "end", "step": 60},
 ]  # fmt: skip
 
@@ -76,7 +77,7 @@ def test_no_line_is_longer_than_120(width):
     groups = [[*range(12 * i, 12 * i + 12, 3)] for i in range(100)]
     plan = "; ".join(f"lose {node} before {node}" for node in range(99))
     records = [START | {"num_nodes": 1200, "gpus_per_node": 72, "plan": plan}, generation(groups), metric(0, 86400),
-               recovery(12345, gone=range(0, 99, 7), back=range(3, 200, 11), seconds=90, steps_lost=12345),
+               recovery(12345, 0, gone=range(0, 99, 7), back=range(3, 200, 11), seconds=90, steps_lost=12345),
                {"event": "stop", "step": 12345, "reason": "no ring can be formed: " + 20 * "they say, "}]  # fmt: skip
     terminal = {"force_terminal": True, "width": width} if width else {}
     lines = shown(records, steps=10**6, num_devices=86400, **terminal)
@@ -91,13 +92,22 @@ def test_the_time_left_follows_the_pace():
 
 def test_it_says_that_a_run_goes_on_where_it_stopped_and_what_is_lost():
     lines = shown([START | {"resumed": True, "step": 30, "plan": ""}, generation([[0, 1]]),
-                   generation([[0, 1, 2, 3]]), recovery(31, gone=[6], back=[3], steps_lost=1),
+                   generation([[0, 1, 2, 3]], 1), recovery(31, 1, gone=[6], back=[3], steps_lost=1),
                    {"event": "stop", "step": 31, "reason": "interrupted"}])  # fmt: skip
     assert lines == [
         "8 nodes of 2 on a 2-hop ring, tensor 4, fsdp 1, goes on at step 30; no faults planned",
         "ring 0-1, 4 of 16 devices",
         "lost node 6, node 3 came back at step 31 (1 step to do again): ring 0..3, 8 of 16 devices, back in 0.62 s",
         "stopped at step 31: interrupted",
+    ]
+
+
+def test_a_fault_in_the_middle_of_a_recovery_is_told_after_it():
+    lines = shown([START, generation([[0, 1], [2, 3], [4, 5], [6, 7]]), generation([[0, 1], [2, 4], [5, 6]], 1),
+                   generation([[0, 1], [4, 5]], 2), recovery(9, 1, gone=[3]), recovery(9, 2, gone=[2])])  # fmt: skip
+    assert lines[2:] == [
+        "lost node 3 at step 9: rings 0-1 | 2-4 | 5-6, 12 of 16 devices, back in 0.62 s",
+        "lost node 2 at step 9: rings 0-1 | 4-5, 8 of 16 devices, back in 0.62 s",
     ]
 
 

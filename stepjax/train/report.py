@@ -1,0 +1,267 @@
+"""report.html: a run on one page that opens without a network.
+
+    verdict  >  key numbers  >  loss and devices over the steps  >  every recovery: rings, phases  >  held-out, config
+
+Made of events.jsonl, metrics.jsonl, result.json and config.json, and of as much of them as there is.
+"""
+
+import html
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from parallel.fabric.draw import fabric_svg
+from stepjax.train import words
+from stepjax.train.charts import Line, Mark, chart, stacked_bar, stepped, tag, thinned
+from stepjax.train.story import Record, Story, load, setting, verdict
+from stepjax.train.style import STYLE
+
+BLUE, ORANGE, GREY, RED, GREEN = "#1f5a93", "#d0782a", "#9aa3ad", "#b3372f", "#2c7a51"
+PHASES = {  # name -> (what happens in it, ink); inks are light and dark in turn, so that they differ in grey
+    "notice": ("from the loss until the trainer knew of it", "#c3c9d1"),
+    "placement": ("which rings the nodes can form now", "#1f5a93"),
+    "circuits": ("transceivers switched to these rings", "#a9cdec"),
+    "mesh": ("the device mesh along these rings", "#2c7a51"),
+    "programs": ("programs for this mesh, compiled or at hand", "#bfe0c4"),
+    "state": ("parameters and optimizer state brought over", "#a8551c"),
+    "step": ("the interrupted step, done again", "#f1c999"),
+}
+SOURCES = {
+    "replica": "a live replica",
+    "neighbour": "the copies that ring neighbours keep",
+    "checkpoint": "the last checkpoint",
+}
+MOST_EVALUATIONS = 12
+MOST_LETTERS = 400  # of one value in the table of settings
+
+
+def write(workdir: str | Path) -> Path:
+    """Writes `workdir`/report.html from what the other files of `workdir` say. Returns where it is."""
+    path = Path(workdir) / "report.html"
+    path.write_text(page(load(Path(workdir))), "utf-8")
+    return path
+
+
+def page(story: Story) -> str:
+    parts = [heading(story), cards(story), losses(story), devices(story), *recoveries(story), heldout(story),
+             settings(story)]  # fmt: skip
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{html.escape(story.name)}: training report</title>\n<style>{STYLE}</style></head>\n"
+        f"<body><main>\n{chr(10).join(filter(None, parts))}\n</main></body></html>\n"
+    )
+
+
+def section(title: str, *inside: str, **attributes: str) -> str:
+    return tag("section", tag("h2", html.escape(title)) + "".join(inside), **attributes)
+
+
+def said(sentence: str, **attributes: str) -> str:
+    return tag("p", html.escape(sentence), **attributes)
+
+
+def seconds(s: float) -> str:
+    return words.seconds(s).replace("us", "µs").replace(" ", "\u00a0")
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], **attributes: str) -> str:
+    """Cells are markup."""
+    top = tag("thead", tag("tr", "".join(tag("th", each) for each in head))) if head else ""
+    body = "".join(tag("tr", "".join(tag("td", cell) for cell in row)) for row in rows)
+    return tag("table", top + tag("tbody", body), **attributes)
+
+
+def heading(story: Story) -> str:
+    notes = "".join(tag("li", html.escape(note)) for note in story.notes)
+    return (
+        said(f"Training report · {story.name}", class_="eyebrow")
+        + tag("h1", html.escape(verdict(story)))
+        + (said(setting(story.start), class_="lead") if story.start else "")
+        + (tag("ul", notes, class_="notes") if notes else "")
+    )
+
+
+def cards(story: Story) -> str:
+    n = story.numbers
+    took = sum(line.get("seconds") or 0 for line in story.metrics)
+    shown = [
+        ("Steps", words.number(n["steps"]), f"{words.clock(took)} of training"),
+        ("Loss", words.number(n["final_loss"]), f"from {words.number(n['first_loss'])}"),
+        ("Tokens a second", words.number(n["tokens_per_second"]), "median step"),
+        ("Nodes lost", words.number(n["faults"]), f"{n['rejoins']} came back"),
+    ]
+    if pauses := n["recovery_seconds"]:
+        shown.append(("Longest recovery", seconds(max(pauses)), f"shortest {seconds(min(pauses))}"))
+    if "samples_lost" in n and "samples_repeated" in n:
+        shown.append(("Samples lost", words.number(n["samples_lost"]), f"{n['samples_repeated']} repeated"))
+    if score := next(reversed(story.of("evaluation")), None):
+        shown.append(("Held-out WER", words.share(score["wer"]), f"CER {words.share(score['cer'])}"))
+    return tag("section", "".join(card(*each) for each in shown), class_="cards")
+
+
+def card(name: str, value: str, note: str) -> str:
+    return tag("div", tag("span", name) + tag("b", html.escape(value)) + tag("small", html.escape(note)))
+
+
+def losses(story: Story) -> str:
+    steps = [line["step"] for line in story.metrics]
+    kinds = [("text", "loss_text", BLUE, "none", 2.2), ("audio", "loss_audio", ORANGE, "7 4", 2.2),
+             ("weighted sum", "loss", GREY, "2 3", 1.6)]  # fmt: skip
+    lines = [Line(name, steps, [line.get(key) for line in story.metrics], ink, dash, width)
+             for name, key, ink, dash, width in kinds]  # fmt: skip
+    lines = [thinned(line) for line in lines if any(y is not None for y in line.ys)]
+    if not lines:
+        return section("Loss", said("No step has been logged."))
+    note = said("Mean loss of a token, in nats.", class_="note")
+    return section("Loss", note, chart(lines, marks(story), height=300))
+
+
+def marks(story: Story) -> list[Mark]:
+    found = []
+    for event in story.of("recovery"):
+        if event["gone"]:
+            found.append(Mark(event["step"], f"{words.nodes(event['gone'])} lost", RED))
+        if event["back"]:
+            found.append(Mark(event["step"], f"{words.nodes(event['back'])} back", GREEN, "5 3"))
+    return found
+
+
+def devices(story: Story) -> str:
+    generations = {event["step"]: event for event in story.of("generation")}  # the last one made at a step
+    if not generations or not story.start or not story.metrics:
+        return ""
+    steps, per_node = sorted(generations), story.start["gpus_per_node"]
+    until = max(story.metrics[-1]["step"], *steps)
+    alive = [len(generations[step]["alive"]) * per_node for step in steps]
+    used = [generations[step]["devices"] for step in steps]
+    whole = [story.start["num_nodes"] * per_node] * len(steps)
+    lines = [Line("in rings", steps, used, BLUE, fill="#dfeaf5"), Line("alive", steps, alive, GREEN, "7 4"),
+             Line("all", steps, whole, GREY, "2 3", 1.6)]  # fmt: skip
+    drawn = chart([stepped(line, until) for line in lines], marks(story), from_zero=True, height=170)
+    note = "A device that is alive but in no ring waits for neighbours to form one with."
+    return section("Devices", said(note, class_="note"), drawn)
+
+
+def recoveries(story: Story) -> Iterator[str]:
+    """A section each; the bars of all of them have one scale."""
+    longest = max((sum(took for _, took in phases(event)) for event in story.of("recovery")), default=0)
+    generations = story.of("generation")
+    rings = in_place(generations)
+    for recovery in story.recoveries():
+        event, before, after = recovery.event, recovery.before, recovery.after
+        figures = []
+        if before is not None:
+            figures.append(picture(story, "Before", generations[before], rings[before]))
+        if after is not None:
+            known = wires(rings[before]) if before is not None else wires(rings[after])
+            figures.append(picture(story, "After", generations[after], rings[after], wires(rings[after]) - known))
+        yield section(
+            f"Step {event['step']}: {words.change(event['gone'], event['back'])}",
+            said(in_words(event, None if after is None else generations[after])),
+            tag("div", "".join(figures), class_="pair"),
+            timing(event, longest),
+        )
+
+
+def in_words(event: Record, after: Record | None) -> str:
+    again = f", and {words.counted(event['steps_lost'], 'step')} had to be done again" if event["steps_lost"] else ""
+    parts = [f"Training went on {seconds(event['seconds'])} later{again}.",
+             f"The state came from {SOURCES.get(event['state_from'], event['state_from'])}."]  # fmt: skip
+    if after:
+        parts.append(f"{words.counted(after['switched'], 'bundle')} of transceivers switched, which takes the hardware "
+                     f"{seconds(after['switch_seconds'])}.")  # fmt: skip
+        parts.append(f"{words.counted(after['devices'], 'device')} went on.")
+    return " ".join(parts)
+
+
+def picture(story: Story, name: str, generation: Record, rings: list[list[int]], new: Collection = ()) -> str:
+    """The rings of a generation; wires in `new` are marked."""
+    try:
+        start = story.start or {}
+        drawing = fabric_svg(
+            start["num_nodes"], start["gpus_per_node"], start["hops"], rings, generation["away"],
+            wraps=start["fabric"] == "ring", switched=sorted(new),
+        )  # fmt: skip
+    except (KeyError, TypeError, ValueError) as reason:
+        drawing = said(f"These rings cannot be drawn: {reason}", class_="note")
+    drawing = drawing.replace(' xmlns="http://www.w3.org/2000/svg"', "")  # inside a page it says nothing
+    return tag("figure", drawing + tag("figcaption", html.escape(f"{name}: {words.rings(generation['groups'])}")))
+
+
+def wires(groups: Sequence[Sequence[int]]) -> set[tuple[int, int]]:
+    return {pair for group in groups for pair in zip(group, group[1:], strict=False)}
+
+
+def in_place(generations: Sequence[Record]) -> list[list[list[int]]]:
+    """The rings of every generation, each at the place it had before: the drawing gives places their colours.
+
+    >>> in_place([{"groups": [[0, 1], [2, 3], [4, 5]]}, {"groups": [[0, 1], [4, 5]]}, {"groups": [[0, 1], [2, 4]]}])
+    [[[0, 1], [2, 3], [4, 5]], [[0, 1], [], [4, 5]], [[0, 1], [2, 4], []]]
+    """
+    found, last = [], []
+    for generation in generations:
+        groups = [list(group) for group in generation["groups"]]
+        places = [group if group in groups else [] for group in last]
+        places += [[]] * (len(groups) - len(places))
+        for group in groups:
+            if group not in places:
+                free = [i for i, place in enumerate(places) if not place]
+                shared = [len(set(group) & set(last[i])) if i < len(last) else 0 for i in free]
+                places[free[shared.index(max(shared))]] = group
+        last = [new or old for new, old in zip(places, last + [[]] * len(places), strict=False)]
+        found.append(places)
+    return found
+
+
+def phases(event: Record) -> list[tuple[str, float]]:
+    return [(name, event["phases"][name]) for name in PHASES if event["phases"].get(name) is not None]
+
+
+def timing(event: Record, longest: float) -> str:
+    """A bar of the phases, and their seconds in a table."""
+    took = phases(event)
+    if not took or not longest:
+        return ""
+    bar = stacked_bar([(name, s, PHASES[name][1]) for name, s in took], longest)
+    rows = [(f'<i style="background:{PHASES[name][1]}"></i>{name}', PHASES[name][0], seconds(s)) for name, s in took]
+    return bar + table((), rows, class_="phases")
+
+
+def heldout(story: Story) -> str:
+    evaluations = story.of("evaluation")
+    if not evaluations:
+        return ""
+    every = -(-len(evaluations) // MOST_EVALUATIONS)
+    rows = [[f"{e['step']:,}", words.number(e["loss"]), words.share(e["wer"]), words.share(e["cer"])]
+            for e in evaluations[::-1][::every][::-1]]  # fmt: skip
+    note = "Word and character error rates of what the model transcribes of recordings it was not trained on."
+    head = ("after step", "loss", "WER", "CER")
+    return section("Held out", said(note, class_="note"), table(head, rows, class_="numbers"))
+
+
+def settings(story: Story) -> str:
+    """Every value of result.json and config.json, and the fault plan."""
+    plan = [("plan", story.start["plan"])] if story.start and story.start.get("plan") else []
+    parts = [("Faults", plan), ("Result", list(flat(story.result))), ("Config", list(flat(story.config)))]
+    tables = "".join(
+        tag("h3", title) + table((), [(html.escape(name), html.escape(shown(value))) for name, value in rows])
+        for title, rows in parts if rows
+    )  # fmt: skip
+    return section("Settings and numbers", tables, class_="settings") if tables else ""
+
+
+def flat(value: Mapping[str, Any], name: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted name, value) of everything inside."""
+    for key, inside in value.items():
+        if isinstance(inside, dict) and inside:
+            yield from flat(inside, f"{name}{key}.")
+        else:
+            yield f"{name}{key}", inside
+
+
+def shown(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= MOST_LETTERS else f"{text[:MOST_LETTERS]} ..."
+

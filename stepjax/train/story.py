@@ -1,0 +1,151 @@
+"""The story of a run, as far as its files tell it: they may be torn, incomplete, or not there yet."""
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import NoneType
+from typing import Any
+
+from stepjax.train import metrics, words
+
+Record = Mapping[str, Any]
+
+NUMBER, MAYBE = (int, float), (int, float, NoneType)
+METRIC = {"step": int, "loss": MAYBE, "tokens_per_second": MAYBE}
+EVENTS = {  # what a record must have to be told
+    "start": {"num_nodes": int, "gpus_per_node": int, "hops": int, "fabric": str, "tensor": int, "fsdp": int},
+    "generation": {"generation": int, "alive": list, "away": list, "groups": list, "devices": int, "switched": int,
+                   "switch_seconds": NUMBER},
+    "recovery": {"generation": int, "gone": list, "back": list, "phases": dict, "seconds": NUMBER,
+                 "state_from": str, "steps_lost": int},
+    "evaluation": {"loss": MAYBE, "wer": MAYBE, "cer": MAYBE},
+    "stop": {"reason": str},
+}  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Recovery:
+    """A recovery, and which generations of the story it led from and to, where that is known."""
+
+    event: Record
+    before: int | None
+    after: int | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Story:
+    """The records of a run that are of use; `notes` say what is missing or could not be read."""
+
+    name: str
+    metrics: list[Record]  # a step each, in order
+    events: list[Record]
+    result: Record
+    config: Record
+    notes: list[str]
+
+    def of(self, kind: str) -> list[Record]:
+        return [event for event in self.events if event["event"] == kind]
+
+    @property
+    def start(self) -> Record | None:
+        return next(iter(self.of("start")), None)
+
+    @property
+    def numbers(self) -> Record:
+        """What the files count, and what result.json has beyond it."""
+        return metrics.counts(self.metrics, self.events) | self.result
+
+    def recoveries(self) -> Iterator[Recovery]:
+        """In order. A generation is the newest of its number: a resumed run counts from 0 again."""
+        newest: dict[int, int] = {}
+        made = 0
+        for event in self.events:
+            if event["event"] == "generation":
+                newest[event["generation"]] = made
+                made += 1
+            elif event["event"] == "recovery":
+                after = newest.get(event["generation"])
+                yield Recovery(event, after - 1 if after else None, after)
+
+
+def load(workdir: Path) -> Story:
+    notes: list[str] = []
+    steps = {line["step"]: line for line in _records(workdir / "metrics.jsonl", _is_step, notes)}
+    events = _records(workdir / "events.jsonl", _is_event, notes)
+    result = _object(workdir / "result.json", notes)
+    config = _object(workdir / "config.json", notes) if (workdir / "config.json").exists() else {}
+    return Story(workdir.resolve().name, [steps[n] for n in sorted(steps)], events, result, config, notes)
+
+
+def _records(path: Path, of_use: Callable[[Record], bool], notes: list[str]) -> list[Record]:
+    if not path.exists():
+        notes.append(f"{path.name} is missing.")
+    records, damaged = metrics.salvage(path)
+    useful = [record for record in records if of_use(record)]
+    if left_out := len(damaged) + len(records) - len(useful):
+        notes.append(f"{words.counted(left_out, 'line')} of {path.name} could not be read.")
+    return useful
+
+
+def _is_step(record: Record) -> bool:
+    return _has(record, METRIC)
+
+
+def _is_event(record: Record) -> bool:
+    kind = record.get("event")
+    return isinstance(kind, str) and _has(record, {"step": int} | EVENTS.get(kind, {}))
+
+
+def _has(record: Record, fields: Mapping[str, Any]) -> bool:
+    return all(name in record and isinstance(record[name], kind) for name, kind in fields.items())
+
+
+def _object(path: Path, notes: list[str]) -> Record:
+    try:
+        value = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        value = None
+        notes.append(f"{path.name} is missing.")
+    except ValueError:
+        value = None
+        notes.append(f"{path.name} could not be read.")
+    return value if isinstance(value, dict) else {}
+
+
+def verdict(story: Story) -> str:
+    """The run in one sentence."""
+    n = story.numbers
+    parts = [_ending(story), _faults(n["faults"], n["rejoins"])]
+    if n["steps_lost"]:
+        parts.append(f"{words.counted(n['steps_lost'], 'step')} had to be done again")
+    lost, repeated = n.get("samples_lost"), n.get("samples_repeated")
+    if lost == repeated == 0:
+        parts.append("no sample was lost or repeated")
+    elif lost is not None and repeated is not None:
+        parts.append(f"{words.counted(lost, 'sample')} were lost and {repeated} repeated")
+    return f"{', '.join(parts[:-1])}, and {parts[-1]}."
+
+
+def _ending(story: Story) -> str:
+    done = words.counted(story.numbers["steps"], "step")
+    match [event for event in story.events if event["event"] in ("start", "stop", "end")][-1:]:
+        case [{"event": "end"}]:
+            return f"The run did its {done}"
+        case [{"event": "stop", "reason": reason}]:
+            return f"The run stopped after {done} ({reason.rstrip('.')})"
+    return f"The run has no end yet: {done} done so far"
+
+
+def _faults(faults: int, rejoins: int) -> str:
+    back = f", took {rejoins} back" if rejoins else ""
+    return f"lost {words.counted(faults, 'node')} on the way{back}" if faults or rejoins else "no node was lost"
+
+
+def setting(start: Record) -> str:
+    """What it ran on, in one sentence."""
+    ways = f", parameters split {start['fsdp']} ways" if start["fsdp"] > 1 else ""
+    return (
+        f"{start['num_nodes']} nodes of {start['gpus_per_node']} devices on a {start['hops']}-hop {start['fabric']}, "
+        f"tensor-parallel rings of {start['tensor']} devices{ways}."
+    )

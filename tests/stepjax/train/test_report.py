@@ -1,0 +1,262 @@
+"""A run becomes one page, whole or torn, and the page needs nothing but itself."""
+
+import hashlib
+import itertools
+import json
+import math
+import random
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from parallel.fabric.faults import FaultPlan
+from parallel.fabric.placement import Placement, rearrange
+from parallel.fabric.topology import KHopRing
+from parallel.fabric.transceiver import Switchboard
+from stepjax.train import charts, metrics, report, story
+
+PLAN = FaultPlan.parse("lose 3 before 14; lose 6 during 25; back 3 before 33")
+STEPS, NODES = 60, 8
+SECONDS = {"notice": 0.21, "placement": 9e-5, "circuits": 4e-4, "mesh": 0.0021, "programs": 0.034, "state": 0.081,
+           "step": 0.44}  # fmt: skip
+
+
+def run_with_faults(steps: int = STEPS) -> tuple[list[dict], list[dict]]:
+    """(metrics, events) of 8 nodes of 2 on a 2-hop ring, as PLAN says; losses fall as losses do."""
+    ring, noise, now = KHopRing(NODES, 2), random.Random(5), 1.75e9
+    board, placement, number, away = Switchboard(ring, 2), Placement(), -1, frozenset()
+    lines, events = [], [{"event": "start", "step": 0, "time": now, "num_nodes": NODES, "gpus_per_node": 2, "hops": 2,
+                          "fabric": "ring", "tensor": 4, "fsdp": 1, "plan": str(PLAN), "resumed": False}]  # fmt: skip
+    for step in range(steps):
+        here = PLAN.away(step)
+        if here != away or step == 0:
+            placement, number = rearrange(placement, ring, here, 2), number + 1
+            switching = board.apply(board.switch(placement.groups, here))
+            events.append({"event": "generation", "step": step, "time": now, "generation": number,
+                           "alive": sorted(set(range(NODES)) - here), "away": sorted(here),
+                           "groups": placement.groups, "mesh": {"data": len(placement.groups), "fsdp": 1, "tensor": 4},
+                           "devices": 4 * len(placement.groups), "switched": len(switching.commands),
+                           "switch_seconds": switching.seconds})  # fmt: skip
+        if here != away:
+            took = {name: seconds * noise.uniform(0.6, 1.3) for name, seconds in SECONDS.items()}
+            took |= {} if here > away else {"notice": None}
+            events.append({"event": "recovery", "step": step, "time": now, "generation": number,
+                           "gone": sorted(here - away), "back": sorted(away - here), "phases": took,
+                           "seconds": sum(filter(None, took.values())), "state_from": "replica",
+                           "steps_lost": 0})  # fmt: skip
+        away, seconds = here, noise.uniform(0.8, 1.0) * (1.1 + 0.2 * len(here))
+        text = 1.1 + 5.0 * math.exp(-step / 16) + noise.gauss(0, 0.06)
+        audio = None if step in (7, 8) else 2.6 + 1.6 * math.exp(-step / 25) + noise.gauss(0, 0.05)
+        now += seconds
+        lines.append({"step": step, "loss": 0.6 * text + 0.4 * (audio or text), "loss_text": text, "loss_audio": audio,
+                      "grad_norm": 1 + noise.random(), "learning_rate": 1e-3, "tokens": 4100, "seconds": seconds,
+                      "tokens_per_second": 4100 / seconds, "devices": 4 * len(placement.groups), "generation": number,
+                      "sample_ids_hash": expected_hash(step)})  # fmt: skip
+        if step % 20 == 19:
+            events.append({"event": "checkpoint", "step": step + 1, "time": now, "seconds": 0.31})
+            events.append({"event": "evaluation", "step": step + 1, "time": now, "loss": text + 0.2,
+                           "wer": 1.2 * math.exp(-step / 20), "cer": 0.8 * math.exp(-step / 20)})  # fmt: skip
+    return lines, [*events, {"event": "end", "step": steps, "time": now}]
+
+
+def expected_hash(step: int) -> str:
+    return hashlib.sha256(b"%d" % step).hexdigest()[:16]
+
+
+def write_run(workdir, lines, events) -> None:
+    for name, records in (("metrics.jsonl", lines), ("events.jsonl", events)):
+        log = metrics.Log(workdir / name)
+        for record in records:
+            log.write(record)
+
+
+def write_result(workdir, **other) -> None:
+    found = metrics.summary(workdir / "metrics.jsonl", workdir / "events.jsonl", expected_hash, 24, STEPS)
+    found |= {"heldout": {"wer": 0.06, "cer": 0.04, "loss": 1.3}, "skipped_files": []} | other
+    (workdir / "result.json").write_text(json.dumps(found))
+
+
+@pytest.fixture
+def workdir(tmp_path):
+    folder = tmp_path / "quick & <dirty>"
+    write_run(folder, *run_with_faults())
+    write_result(folder)
+    return folder
+
+
+class Page(HTMLParser):
+    """Checks that every element is closed where it should be, and collects words and attributes."""
+
+    VOID = ("meta", "br", "link", "img")
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.open, self.words, self.attributes, self.tags = [], [], [], []
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, name, attributes):
+        self.tags.append(name)
+        self.attributes += [(name, *pair) for pair in attributes]
+        if name not in self.VOID:
+            self.open.append(name)
+
+    def handle_startendtag(self, name, attributes):
+        self.tags.append(name)
+        self.attributes += [(name, *pair) for pair in attributes]
+
+    def handle_endtag(self, name):
+        assert self.open.pop() == name
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+def written(workdir) -> tuple[str, Page]:
+    path = report.write(workdir)
+    assert path == workdir / "report.html"
+    return path.read_text("utf-8"), Page(path.read_text("utf-8"))
+
+
+def test_the_page_tells_the_run(workdir):
+    text, page = written(workdir)
+    told = " ".join(page.words)
+    assert ("The run did its 60 steps, lost 2 nodes on the way, took 1 back, and no sample was lost or repeated."
+            in told)  # fmt: skip
+    assert "8 nodes of 2 devices on a 2-hop ring, tensor-parallel rings of 4 devices." in told
+    for title in ("Step 14: lost node 3", "Step 25: lost node 6", "Step 33: node 3 came back", "Devices", "Held out"):
+        assert title in page.words
+    assert text.count("<figure>") == 6 and "cannot be drawn" not in told
+    assert "Before: rings 0-1 | 2-3 | 4-5 | 6-7" in page.words and "After: rings 0-1 | 2-4 | 5-7" in page.words
+    assert all(name in page.words for name in SECONDS)
+    assert {"node 3 lost", "node 6 lost", "node 3 back"} <= set(page.words)
+
+
+def test_the_page_needs_nothing_but_itself(workdir):
+    text, page = written(workdir)
+    assert not re.search(r"https?:|//|url\(|@import|\ssrc=|\shref=", text)
+    assert not {"script", "link", "img", "iframe", "object", "use", "image"} & set(page.tags)
+
+
+def test_what_comes_from_files_is_escaped(workdir):
+    write_result(workdir, note="<script>alert(1)</script> & more", nested={"a<b": [1, "</td>"]})
+    text, page = written(workdir)
+    assert "script" not in page.tags and "<dirty>" not in text
+    assert "<script>alert(1)</script> & more" in page.words and "nested.a<b" in page.words
+    assert any("quick & <dirty>" in word for word in page.words)
+
+
+def test_every_number_of_result_and_config_is_on_the_page(workdir):
+    (workdir / "config.json").write_text(json.dumps({"model": {"decoder": {"width": 128}}, "voices": ["m1", "f2"]}))
+    write_result(workdir, environment={"jax": "0.10.2"})
+    _, page = written(workdir)
+    pairs = dict(zip(page.words, page.words[1:], strict=False))
+    assert pairs["model.decoder.width"] == "128" and pairs["voices"] == '["m1", "f2"]'
+    assert pairs["environment.jax"] == "0.10.2" and pairs["heldout.wer"] == "0.06"
+
+
+def test_a_torn_run_has_a_page_at_every_byte(tmp_path):
+    write_run(tmp_path, *run_with_faults(steps=16))
+    for name in ("events.jsonl", "metrics.jsonl"):
+        whole = (tmp_path / name).read_bytes()
+        for length in [*range(0, len(whole), 499), len(whole) - 1]:
+            (tmp_path / name).write_bytes(whole[:length])
+            _, page = written(tmp_path)
+            assert "result.json is missing." in page.words
+            assert any(re.match(r"The run (did its \d+ step|has no end yet: \d+ step)", word) for word in page.words)
+        (tmp_path / name).write_bytes(whole)
+
+
+def test_an_empty_folder_has_a_page_that_says_so(tmp_path):
+    _, page = written(tmp_path)
+    missing = [word for word in page.words if word.endswith(" is missing.")]
+    assert missing == [f"{name} is missing." for name in ("metrics.jsonl", "events.jsonl", "result.json")]
+    assert "The run has no end yet: 0 steps done so far, and no node was lost." in page.words
+
+
+def test_damaged_files_are_named(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 0, "loss": "high"}\nnonsense\n{"loss": 1}\n')
+    (tmp_path / "events.jsonl").write_text('{"event": ["start"]}\n{"event": "recovery", "step": 1}\n[]\n')
+    (tmp_path / "result.json").write_text('{"steps": 6')
+    (tmp_path / "config.json").write_text("[1]")
+    _, page = written(tmp_path)
+    assert {"3 lines of metrics.jsonl could not be read.", "3 lines of events.jsonl could not be read.",
+            "result.json could not be read."} <= set(page.words)  # fmt: skip
+
+
+def test_rings_that_cannot_be_are_told_instead_of_drawn(tmp_path):
+    lines, events = run_with_faults(steps=16)
+    for event in events:
+        if event["event"] == "generation":
+            event["groups"] = [[0, 7], [1, 12]]
+    write_run(tmp_path, lines, events)
+    _, page = written(tmp_path)
+    assert sum(word.startswith("These rings cannot be drawn: ") for word in page.words) == 2
+
+
+@pytest.mark.parametrize(
+    ("last", "words"),
+    [
+        ({"event": "end", "step": 16}, "The run did its 16 steps, lost 1 node on the way, and no sample was lost"),
+        ({"event": "stop", "step": 16, "reason": "no ring left."}, "The run stopped after 16 steps (no ring left), "),
+        ({"event": "start", "step": 16}, "The run has no end yet: 16 steps done so far, "),
+    ],
+)
+def test_the_verdict_knows_how_a_run_ended(tmp_path, last, words):
+    lines, events = run_with_faults(steps=16)
+    write_run(tmp_path, lines, [*events, events[0] | last])
+    (tmp_path / "result.json").write_text('{"samples_lost": 0, "samples_repeated": 0}')
+    assert story.verdict(story.load(tmp_path)).startswith(words)
+
+
+def test_the_verdict_hides_no_loss(workdir):
+    write_result(workdir, samples_lost=24, samples_repeated=48, steps_lost=2)
+    assert story.verdict(story.load(workdir)).endswith(
+        "took 1 back, 2 steps had to be done again, and 24 samples were lost and 48 repeated.")
+
+
+def test_a_resumed_run_counts_its_generations_again(tmp_path):
+    lines, events = run_with_faults(steps=16)
+    write_run(tmp_path, lines, [*events[:-1], *events])
+    first, second = story.load(tmp_path).recoveries()
+    assert (first.before, first.after, second.before, second.after) == (0, 1, 2, 3)
+
+
+def test_the_page_can_hold_a_long_run(tmp_path):
+    log = [{"step": s, "loss": 1 / (s + 1), "loss_text": 1.0, "loss_audio": 2.0, "tokens_per_second": 1.0}
+           for s in range(3000)]  # fmt: skip
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log))
+    text, _ = written(tmp_path)
+    assert len(text) < 200_000
+
+
+def test_ticks_are_few_round_and_inside():
+    for low, high in [(0, 1), (0, 59), (2.7, 6.4), (0.001, 0.0013), (-5, 1e6), (13.5, 14.5)]:
+        ticks = charts.Scale(low, high).ticks()
+        assert 2 <= len(ticks) <= charts.PHONE_TICKS + 1
+        assert low <= min(ticks) and max(ticks) <= high
+
+
+def test_a_thinned_line_keeps_its_mean():
+    line = charts.Line("loss", range(2000), [0.1 * x for x in range(2000)], "#000000")
+    thin = charts.thinned(line)
+    assert len(thin.xs) == len(thin.ys) <= charts.MOST_POINTS
+    assert charts.mean(thin.ys) == pytest.approx(charts.mean(line.ys))
+
+
+def test_words_of_marks_never_touch():
+    draw = random.Random(0)
+    for count in range(1, 30):
+        xs = [round(draw.uniform(0, 100), 1) for _ in range(count)]
+        shown = [(charts.span(x), row) for x, row in zip(xs, charts.rows(xs), strict=True) if row is not None]
+        assert shown and max(row for _, row in shown) < charts.MARK_ROWS
+        for (a, row), (b, other) in itertools.combinations(shown, 2):
+            assert row != other or a[1] <= b[0] or b[1] <= a[0]
+
+
+def test_a_mark_without_room_for_words_keeps_its_line():
+    marks = [charts.Mark(x, f"node {x} lost", "#000000") for x in range(40)]
+    drawn = "".join(charts.flags(marks, charts.Scale(0, 39)))
+    assert drawn.count('y2="100%"') == drawn.count("<title>") == 40 and 3 <= drawn.count("<text") <= 15
