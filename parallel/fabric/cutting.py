@@ -20,26 +20,27 @@ from parallel.fabric.topology import KHopRing, Topology
 
 
 class Walk(NamedTuple):
-    """Healthy nodes in walk order and the places where its pieces start; a closed one ends beside its start."""
+    """Healthy nodes in walk order, the places where its pieces start, and the ring of each node; -1 for none.
+
+    The end of a closed walk reaches its start.
+    """
 
     nodes: np.ndarray
     starts: np.ndarray
+    rings: np.ndarray
     closed: bool = False
 
 
 class Staying(NamedTuple):
-    """Rings that could stay, in walk order: their row in `rings`, first place and last place."""
+    """Rings that could stay, in walk order, with their first and their last place."""
 
-    row: np.ndarray
+    ring: np.ndarray
     first: np.ndarray
     last: np.ndarray
 
 
-NOBODY = Staying(*np.empty((3, 0), np.int64))
-
-
 class Cut(NamedTuple):
-    """The rows of `rings` that stay, and the groups formed around them, [groups, m]."""
+    """The rings that stay, and the groups formed around them, [groups, m]."""
 
     stay: np.ndarray
     formed: np.ndarray
@@ -50,28 +51,30 @@ class Cut(NamedTuple):
         return len(self.formed) + len(self.stay), len(self.stay)
 
 
-def walk_of(topology: Topology, nodes: np.ndarray, starts: np.ndarray) -> Walk:
+def walk_of(topology: Topology, nodes: np.ndarray, starts: np.ndarray, ring_of: np.ndarray | None = None) -> Walk:
+    """A walk through `nodes`; `ring_of` tells the present ring of every node of the fabric."""
+    rings = np.full(nodes.size, -1) if ring_of is None else ring_of[nodes]
     closed = isinstance(topology, KHopRing) and starts.size == 1 and nodes.size > 1
-    return Walk(nodes, starts, bool(closed and topology.reaches(int(nodes[-1]), int(nodes[0]))))
+    return Walk(nodes, starts, rings, bool(closed and (nodes[0] - nodes[-1]) % topology.num_nodes <= topology.hops))
 
 
-def cut(topology: Topology, walk: Walk, m: int, rings: np.ndarray) -> Cut:
-    """The most groups of m nodes, and of all ways to form so many one in which the most of `rings` stay."""
-    cuts = [_cut_open(topology, turned, m, rings) for turned in _turns(topology, walk, m, rings)]
+def cut(topology: Topology, walk: Walk, m: int) -> Cut:
+    """The most groups of m nodes, and of all ways to form so many one in which the most rings stay."""
+    cuts = [_cut_open(topology, turned, m) for turned in _turns(topology, walk, m)]
     return max(cuts, key=lambda cut: cut.worth)
 
 
-def _cut_open(topology: Topology, walk: Walk, m: int, rings: np.ndarray) -> Cut:
-    could = _could_stay(topology, walk, rings)
-    starts = cut_at_pivots(topology, walk, m, could)
+def _cut_open(topology: Topology, walk: Walk, m: int) -> Cut:
+    could = _could_stay(walk, m)
+    starts = pieces(topology, walk, m)
     chosen = _choose(starts, walk.nodes.size, m, could)
-    row, first, last = (column[chosen] for column in could)
+    ring, first, last = (column[chosen] for column in could)
     edge = np.zeros(walk.nodes.size + 1, np.int8)
     edge[first] += 1
     edge[last + 1] -= 1
-    free = np.flatnonzero(np.cumsum(edge[:-1]) == 0)
+    free = np.flatnonzero(np.cumsum(edge[:-1], dtype=np.int8) == 0)
     rooms = np.searchsorted(free, np.concatenate((starts, last + 1)))  # where the free nodes of a room start
-    return Cut(row, walk.nodes[free[_blocks(free.size, np.unique(rooms[rooms < free.size]), m)]])
+    return Cut(ring, walk.nodes[free[_blocks(free.size, np.unique(rooms[rooms < free.size]), m)]])
 
 
 def _blocks(count: int, starts: np.ndarray, m: int) -> np.ndarray:
@@ -97,7 +100,7 @@ def pivots(topology: Topology, walk: Walk) -> np.ndarray:
     return np.flatnonzero(full & np.roll(full, 1))
 
 
-def _turns(topology: Topology, walk: Walk, m: int, rings: np.ndarray) -> list[Walk]:
+def _turns(topology: Topology, walk: Walk, m: int) -> list[Walk]:
     """The open walks to try.
 
     A closed walk may be opened anywhere: at a pivot, which then ends the walk or begins it; else before a ring
@@ -107,45 +110,43 @@ def _turns(topology: Topology, walk: Walk, m: int, rings: np.ndarray) -> list[Wa
         return [walk]
     places = pivots(topology, walk)[:1]
     if places.size:
-        places = np.append(places, places + 1)
-    elif len(rings):
-        first = np.sort(_places(topology, walk, rings[:, 0]))
-        first = first[first >= 0]
-        places = first[(first - np.roll(first, 1)) % walk.nodes.size % m != 0]
-        places = places if places.size else first[:1]
+        return [_turn(walk, place) for place in (places[0], places[0] + 1)]
+    walk = _turn(walk, _ring_start(walk))
+    first = _could_stay(walk, m).first
+    fresh = first[(first - np.roll(first, 1)) % walk.nodes.size % m != 0]
+    return [_turn(walk, place) for place in (fresh if fresh.size else first[:1])] or [_turn(walk, 0)]
+
+
+def _turn(walk: Walk, place: int) -> Walk:
+    """The closed walk, opened before `place`."""
+    return Walk(np.roll(walk.nodes, -place), walk.starts, np.roll(walk.rings, -place))
+
+
+def _ring_start(walk: Walk) -> int:
+    """A place of a closed walk where a ring starts, or 0: opened there, no ring lies across the end."""
+    places = np.flatnonzero(walk.rings >= 0)
     if not places.size:
-        places = np.zeros(1, np.int64)
-    return [Walk(np.roll(walk.nodes, -place), walk.starts) for place in places.tolist()]
+        return 0
+    new_ring = walk.rings[places] != walk.rings[np.roll(places, 1)]
+    room_before = (places - np.roll(places, 1)) % walk.nodes.size  # tells where a lone ring starts
+    return places[np.argmax(new_ring if new_ring.any() else room_before)]
 
 
-def _places(topology: Topology, walk: Walk, nodes: np.ndarray) -> np.ndarray:
-    """Where each of `nodes` is in the walk; -1 where it is not."""
-    if not walk.nodes.size:
-        return np.full(nodes.shape, -1)
-    origin = walk.nodes[0]
-    walked = (walk.nodes - origin) % topology.num_nodes  # ascending
-    wanted = (nodes - origin) % topology.num_nodes
-    place = np.minimum(np.searchsorted(walked, wanted), walked.size - 1)
-    return np.where(walked[place] == wanted, place, -1)
+def _could_stay(walk: Walk, m: int) -> Staying:
+    """Rings that still have all their nodes, with no node of another ring between them."""
+    places = np.flatnonzero(walk.rings >= 0)
+    ring = walk.rings[places]
+    run = np.flatnonzero(np.diff(ring, prepend=-1))
+    run = run[np.diff(run, append=ring.size) == m]
+    return Staying(ring[run], places[run], places[run + m - 1])
 
 
-def _could_stay(topology: Topology, walk: Walk, rings: np.ndarray) -> Staying:
-    """Rings that are whole, in one piece, walked forwards, and not entangled with a ring before them."""
-    places = _places(topology, walk, rings)
-    steps = np.diff(rings, axis=1) % topology.num_nodes
-    sound = (places >= 0).all(1) & (np.diff(places, axis=1) > 0).all(1) & (steps <= topology.hops).all(1)
-    row = np.flatnonzero(sound)
-    row = row[np.argsort(places[row, 0])]
-    first, last = places[row, 0], places[row, -1]
-    apart = first > np.maximum.accumulate(np.append(-1, last))[:-1]
-    return Staying(row[apart], first[apart], last[apart])
-
-
-def cut_at_pivots(topology: Topology, walk: Walk, m: int, could: Staying = NOBODY) -> np.ndarray:
-    """Where pieces start once every pivot has gone to the piece before it or to the one behind it.
+def pieces(topology: Topology, walk: Walk, m: int) -> np.ndarray:
+    """Where the pieces of an open walk start, once every pivot has gone to the piece before it or behind it.
 
     Exact: from one pivot to the next only the place of the cut matters, so two choices are carried along.
     """
+    could = _could_stay(walk, m)
 
     def close(groups: int, stay: int, cuts: list[int], end: int) -> tuple[int, int, list[int]]:
         """A choice so far with the worth of the piece from its last cut to `end`."""

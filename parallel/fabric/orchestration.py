@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from parallel.fabric.alignment import NEVER, PairOfRows, align
-from parallel.fabric.cutting import cut_at_pivots, walk_of
+from parallel.fabric.cutting import pieces, walk_of
 from parallel.fabric.dcn import FatTree, Job, Traffic, crossings, traffic
 from parallel.fabric.placement import Placement
 from parallel.fabric.topology import KHopLine, Topology
@@ -64,7 +64,7 @@ def orchestrate(
 def dcn_free(topology: Topology, alive: np.ndarray, m: int) -> np.ndarray:
     """[groups, m] that ignore the DCN: every segment is cut into blocks of m, one after the other."""
     walk = walk_of(topology, *topology.walk(np.flatnonzero(~alive)))
-    starts = cut_at_pivots(topology, walk._replace(closed=False), m)
+    starts = pieces(topology, walk._replace(closed=False), m)
     lengths = np.diff(starts, append=walk.nodes.size)
     offset = np.arange(walk.nodes.size) - np.repeat(starts, lengths)
     return walk.nodes[offset < np.repeat(lengths // m * m, lengths)].reshape(-1, m)

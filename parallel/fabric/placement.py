@@ -38,18 +38,32 @@ def rearrange(
     >>> rearrange(place(ring, (), 3), ring, {4}, 3).groups
     ((0, 1, 2), (6, 7, 8), (9, 10, 11))
     """
-    if nodes_per_group < 1:
-        raise ValueError(f"nodes_per_group={nodes_per_group} is no group: a ring has at least one node.")
-    rows = [row for row, group in enumerate(previous.groups) if len(group) == nodes_per_group]
-    rings = np.array([previous.groups[row] for row in rows], np.int64).reshape(-1, nodes_per_group)
-    stay, formed = cut(topology, walk_of(topology, *topology.walk(failed)), nodes_per_group, rings)
+    check_group_size(nodes_per_group)
+    ring_of = _ring_of(previous, topology, nodes_per_group)
+    stay, formed = cut(topology, walk_of(topology, *topology.walk(failed), ring_of), nodes_per_group)
     fresh = map(tuple, formed.tolist())
-    stay = {rows[row] for row in stay.tolist()}
-    kept = (group if row in stay else next(fresh, None) for row, group in enumerate(previous.groups))
+    stay = set(stay.tolist())
+    kept = (group if ring in stay else next(fresh, None) for ring, group in enumerate(previous.groups))
     return Placement((*(group for group in kept if group is not None), *fresh))
+
+
+def _ring_of(placement: Placement, topology: Topology, m: int) -> np.ndarray:
+    """The ring of every node, -1 for none; rings of another size or with steps beyond reach do not count."""
+    rows = np.array([row for row, group in enumerate(placement.groups) if len(group) == m], np.int64)
+    rings = np.array([placement.groups[row] for row in rows.tolist()], np.int64).reshape(-1, m)
+    steps = np.diff(rings, axis=1) % topology.num_nodes
+    sound = ((steps >= 1) & (steps <= topology.hops)).all(1) & ((rings >= 0) & (rings < topology.num_nodes)).all(1)
+    ring_of = np.full(topology.num_nodes, -1)
+    ring_of[rings[sound]] = rows[sound, None]
+    return ring_of
 
 
 def rings_changed(before: Placement, after: Placement) -> int:
     """Rings that are not as they were: a changed one counts once, as does one that ended or began."""
     kept = len(set(before.groups) & set(after.groups))
     return max(len(before.groups), len(after.groups)) - kept
+
+
+def check_group_size(nodes_per_group: int) -> None:
+    if nodes_per_group < 1:
+        raise ValueError(f"nodes_per_group={nodes_per_group} is no group: a ring has at least one node.")
