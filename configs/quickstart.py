@@ -11,7 +11,7 @@ def get_config() -> ConfigDict:
     c = ConfigDict()
     c.seed = 0
     c.steps = 60
-    c.faults = "lose 3 before 14; lose 6 during 25; back 3 before 38"  # "" for none
+    c.faults = "lose 3 before 15; back 3 before 30; lose 6 during 45"  # "" for none
 
     c.fabric = ConfigDict()
     c.fabric.kind = "ring"  # or "line": no wires from the last node to the first
@@ -25,6 +25,9 @@ def get_config() -> ConfigDict:
 
     c.data = ConfigDict()
     c.data.kind = "spoken"  # by eSpeak NG; or "manifest", "fsdd"
+    c.data.manifest = ""  # a JSONL file, for kind "manifest"
+    c.data.heldout_share = 0.05  # of the manifest's recordings
+    c.data.fsdd = ""  # a folder of digits, for kind "fsdd": see configs/digits.py
     c.data.seed = 0
     c.data.cache = ""  # folder for what is slow to make; "" is ~/.cache/stepjax
     c.data.utterances = 480

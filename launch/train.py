@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import jax
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 from stepjax.train.loop import Stopped, train
@@ -22,6 +22,7 @@ WORKDIR = flags.DEFINE_string("workdir", "runs/quickstart", "Where logs, checkpo
 
 
 def main(_) -> None:
+    logging.set_verbosity(logging.WARNING)
     config = CONFIG.value
     jax.config.update("jax_num_cpu_devices", config.fabric.num_nodes * config.fabric.gpus_per_node)
     try:

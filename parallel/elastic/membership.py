@@ -2,22 +2,31 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 
 class Alive(frozenset):
     """The nodes alive at one moment.
 
-    `epoch` counts the times that the members changed until then. Two equal sets of different epochs are not the
-    same members: somebody went and came back in between, with empty memory.
+    Two equal sets of different epochs are not the same members: somebody went and came back in between, with
+    empty memory. So each node's number of arrivals is part of it.
     """
 
-    epoch: int
+    epoch: int  # how often the members had changed until then
+    arrivals: Mapping[int, int]  # node -> how often it had come
 
-    def __new__(cls, nodes: Iterable[int], epoch: int) -> "Alive":
+    def __new__(cls, arrivals: Mapping[int, int], nodes: Iterable[int], epoch: int) -> "Alive":
         alive = super().__new__(cls, nodes)
-        alive.epoch = epoch
+        alive.epoch, alive.arrivals = epoch, dict(arrivals)
         return alive
+
+    def came_since(self, before: "Alive") -> frozenset[int]:
+        """Nodes that are there and were not, or not without a break."""
+        return frozenset(n for n in self if n not in before or self.arrivals[n] > before.arrivals[n])
+
+    def gone_since(self, before: "Alive") -> frozenset[int]:
+        """Nodes that were there and have been away since, if they came back or not."""
+        return frozenset(n for n in before if n not in self or self.arrivals[n] > before.arrivals[n])
 
 
 class Membership:
@@ -42,7 +51,8 @@ class Membership:
         self._heard_at = clock()
         self._now = 0.0  # seconds, less what was too much of every common silence
         self._last_beat: dict[int, float] = {}  # node -> that time
-        self._alive = Alive((), epoch=0)
+        self._arrivals: dict[int, int] = {}
+        self._alive = Alive({}, (), epoch=0)
         self._changed = threading.Condition()
 
     def beat(self, *nodes: int) -> None:
@@ -58,7 +68,9 @@ class Membership:
             self._last_beat.update(dict.fromkeys(nodes, self._now))
             alive = {node for node, beat in self._last_beat.items() if self._now - beat <= self.timeout_s}
             if alive != self._alive:
-                self._alive = Alive(alive, self._alive.epoch + 1)
+                for node in alive - self._alive:
+                    self._arrivals[node] = self._arrivals.get(node, 0) + 1
+                self._alive = Alive(self._arrivals, alive, self._alive.epoch + 1)
                 self._changed.notify_all()
 
     def alive(self) -> Alive:

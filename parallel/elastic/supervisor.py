@@ -10,6 +10,7 @@ import time
 from jax.sharding import Mesh
 
 from parallel.elastic.inject import EmulatedCluster
+from parallel.elastic.membership import Alive
 from parallel.fabric.placement import Placement, place, rearrange
 from parallel.fabric.topology import Topology
 from parallel.fabric.transceiver import Switchboard, Switching
@@ -43,7 +44,7 @@ class Generation:
     """The n-th mesh of a run, and the rings that it lies on."""
 
     number: int
-    alive: frozenset[int]
+    alive: Alive
     placement: Placement
     switching: Switching
     mesh: Mesh
@@ -56,7 +57,7 @@ class Supervisor:
     """
 
     def __init__(
-        self, cluster: EmulatedCluster, topology: Topology, layout: Layout, gpus_per_node: int, limit_s: float = 30.0
+        self, cluster: EmulatedCluster, topology: Topology, layout: Layout, gpus_per_node: int, limit_s: float = 10.0
     ):
         self.cluster, self.topology, self.layout, self.limit_s = cluster, topology, layout, limit_s
         self.nodes_per_group = layout.nodes_per_group(gpus_per_node)
@@ -75,16 +76,16 @@ class Supervisor:
         Raises:  NotEnoughNodes; TimeoutError if nobody turns out to be gone.
         """
         alive = self.cluster.membership.alive()
-        if failed and alive == now.alive:
+        if failed and alive.epoch == now.alive.epoch:
             alive = self.cluster.membership.wait_until_changed(now.alive, self.limit_s)
         watch.lap("notice")
         placement = rearrange(now.placement, self.topology, self._failed(alive), self.nodes_per_group)
         return self._form(now.number + 1, alive, placement, watch)
 
-    def _failed(self, alive: frozenset[int]) -> frozenset[int]:
+    def _failed(self, alive: Alive) -> frozenset[int]:
         return frozenset(range(self.topology.num_nodes)) - alive
 
-    def _form(self, number: int, alive: frozenset[int], placement: Placement, watch: Stopwatch) -> Generation:
+    def _form(self, number: int, alive: Alive, placement: Placement, watch: Stopwatch) -> Generation:
         if not placement.groups:
             raise NotEnoughNodes(
                 f"no ring can be formed of the nodes that are left, {sorted(alive)}: tensor={self.layout.tensor} "

@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from parallel.fabric.faults import FaultPlan
+from parallel.fabric.faults import Event, FaultPlan
 from parallel.fabric.placement import place
 from parallel.fabric.topology import KHopLine, KHopRing, Topology
 from parallel.spmd.mesh import Layout
@@ -81,10 +81,20 @@ def _plan(config: ConfigDict, num_nodes: int) -> FaultPlan:
         plan.check(num_nodes)
     except ValueError as error:
         raise ValueError(f"faults={config.faults!r}: {error}") from None
-    late = [event for event in plan.events if event.step >= config.steps]
-    if late:
-        raise ValueError(
-            f"faults={config.faults!r}: '{late[0]}' will never happen, since the run has steps 0 to "
-            f"{config.steps - 1}; set steps to more than {late[0].step} or move the event."
-        )
+    for event in plan.events:
+        why = _never(event, plan, config)
+        if why:
+            raise ValueError(f"faults={config.faults!r}: '{event}' will never happen, since {why}.")
     return plan
+
+
+def _never(event: Event, plan: FaultPlan, config: ConfigDict) -> str | None:
+    """Why a run does not come to the moment of an event; None if it does."""
+    if event.step >= config.steps:
+        return f"the run has steps 0 to {config.steps - 1}; set steps to more than {event.step} or move it"
+    saves = (event.step + 1) % config.checkpoint.every == 0 or event.step + 1 == config.steps
+    if event.moment == "saving" and not saves:
+        return f"nothing is saved after step {event.step}; checkpoint.every={config.checkpoint.every}"
+    if event.moment == "recovering" and not plan.at(event.step, "before") + plan.at(event.step, "during"):
+        return f"no other event of step {event.step} has to be recovered from; add one or move it"
+    return None

@@ -176,9 +176,8 @@ class Run:
             self.n = 0
         else:
             shardings = trainer.step.shardings(trainer.mesh)
-            self.n, trainer.state, trainer.exponents = self.checkpoints.restore(
-                trainer.state_shapes(), shardings, len(trainer.exponents)
-            )
+            self.n, *saved = self.checkpoints.restore(trainer.state_shapes(), shardings, len(trainer.exponents))
+            trainer.adopt(*saved, step=self.n)
 
     def surviving(self, work: Callable[[], Any]) -> Any:
         """The result of `work`, on as many meshes as it takes."""
@@ -203,7 +202,7 @@ class Run:
         self.note_injected()
         try:
             recovered = trainer.recover(n, failed)
-        except NotEnoughNodes as error:
+        except (NotEnoughNodes, TimeoutError) as error:
             self.stop(str(error))
         if recovered.state_from == "checkpoint":
             self.restore()
@@ -236,7 +235,7 @@ class Run:
         raise Stopped(f"stopped before step {self.n}, with {kept} steps saved: {reason}")
 
     def evaluate(self, heldout: Heldout) -> dict:
-        score = dataclasses.asdict(self.surviving(lambda: heldout.score(self.n)))
+        score = dataclasses.asdict(self.surviving(lambda: heldout.score(self.n - 1)))
         self.journal.event("evaluation", self.n, **score)
         return score
 

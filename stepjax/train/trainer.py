@@ -175,7 +175,13 @@ class Trainer:
         """The state at step 0, made in place on every device; `make_params` is a pure function."""
         shardings = self.step.shardings(self.mesh)
         params = jax.jit(make_params, out_shardings=shardings[0])()
-        self.state = params, jax.jit(self.step.optimizer.init, out_shardings=shardings[1])(params)
+        state = params, jax.jit(self.step.optimizer.init, out_shardings=shardings[1])(params)
+        self.adopt(state, np.zeros_like(self.exponents), step=0)
+
+    def adopt(self, state: Any, exponents: np.ndarray, step: int) -> None:
+        """Goes on with this state, which has `step` steps behind it, laid out for the current mesh."""
+        self.state, self.exponents = state, exponents
+        self._keep_copies(step)
 
     def train_on(self, n: int, arrays: Mapping[str, np.ndarray]) -> Measured:
         """Step `n` on its global batch.
@@ -199,14 +205,11 @@ class Trainer:
                     "and start again from the last checkpoint with the same command."
                 )
             terms = self.num_microbatches * self.mesh.shape["tensor"]
-            fits = reduce.fits(self.exponents, largest, terms)
-            if not fits:
-                self.exponents = reduce.predict(largest, terms)
-                continue
-            break
-        self.state = self.cluster.run(self.update, self.state, total, scales, norm, step=n)
-        self.exponents = reduce.predict(largest, terms)
-        self._keep_copies(n)
+            if reduce.fits(self.exponents, largest, terms):
+                break
+            self.exponents = reduce.predict(largest, terms)
+        state = self.cluster.run(self.update, self.state, total, scales, norm, step=n)
+        self.adopt(state, reduce.predict(largest, terms), n + 1)
         by_kind = {kind: s / c if c else None for kind, s, c in zip(KINDS, sums.tolist(), counts.tolist(), strict=True)}
         return Measured(float(weights.astype(np.float64) @ sums), by_kind, float(norm), int(counts.sum()))
 
@@ -221,7 +224,7 @@ class Trainer:
             self.copies = None
 
     def membership_changed(self) -> bool:
-        return self.cluster.membership.alive() != self.generation.alive
+        return self.cluster.membership.alive().epoch != self.generation.alive.epoch
 
     def recover(self, n: int, failed: bool) -> Recovered:
         """Moves to a mesh of the nodes that are there now, with the state from before step `n`.
@@ -239,7 +242,8 @@ class Trainer:
         self._keep_copies(n)
         jax.block_until_ready(self.state)
         watch.lap("state")
-        return Recovered(after, before.alive - after.alive, after.alive - before.alive, state_from, watch)
+        gone, back = after.alive.gone_since(before.alive), after.alive.came_since(before.alive)
+        return Recovered(after, gone, back, state_from, watch)
 
     def _move_state(self, mesh: Mesh, lost) -> str:
         """Lays the state out on `mesh`, and says where the parts of the lost devices came from."""
