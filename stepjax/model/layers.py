@@ -80,7 +80,7 @@ class Stack(nnx.Module):
     """
 
     def __init__(self, make: Callable[[nnx.Rngs], nnx.Module], num_blocks: int, remat: bool, *, rngs: nnx.Rngs):
-        self.blocks = nnx.vmap(make)(rngs.fork(split=num_blocks))
+        self.blocks = nnx.vmap(make)(rngs.split(num_blocks))
         self.remat = remat
 
     def __call__(self, x_BlD, *args):
