@@ -64,6 +64,17 @@ def cut(topology: Topology, walk: Walk, m: int) -> Cut:
     return max(cuts, key=lambda cut: cut.worth)
 
 
+def first_fit(topology: Topology, walk: Walk, m: int) -> np.ndarray:
+    """[groups, m]: the most groups of m nodes, each as early in its piece as can be."""
+    found = []
+    for turned in _turns(topology, walk, m):
+        starts = pieces(topology, turned, m)
+        lengths = np.diff(starts, append=walk.nodes.size)
+        offset = np.arange(walk.nodes.size) - np.repeat(starts, lengths)
+        found.append(turned.nodes[offset < np.repeat(lengths // m * m, lengths)].reshape(-1, m))
+    return max(found, key=len)
+
+
 def _cut_open(topology: Topology, walk: Walk, m: int) -> Cut:
     could = _could_stay(walk, m)
     starts = pieces(topology, walk, m)
@@ -86,7 +97,7 @@ def _blocks(count: int, starts: np.ndarray, m: int) -> np.ndarray:
     groups, spare = lengths // m, lengths % m
     piece = np.repeat(np.arange(starts.size), groups)
     j = np.arange(piece.size) - np.repeat(np.cumsum(groups) - groups, groups)
-    spare_before = (2 * j * spare[piece] + groups[piece]) // (2 * groups[piece])
+    spare_before = -((groups[piece] - (2 * j + 1) * spare[piece]) // (2 * groups[piece]))  # a ceiling
     return (starts[piece] + j * m + spare_before)[:, None] + np.arange(m)
 
 

@@ -98,7 +98,7 @@ class Traffic:
 
 def traffic(tree: FatTree, job: Job, groups: np.ndarray) -> Traffic:
     """What crosses ToRs when `groups`, [groups, m], run the job: every `peers` of them in turn are a set."""
-    tors = tree.tor(np.asarray(groups, np.int64).reshape(len(groups), -1))
+    tors = tree.tor(groups)
     sets = len(tors) // job.peers
     whole, rest = tors[: sets * job.peers].reshape(sets, job.peers, tors.shape[1]), tors[sets * job.peers :]
     hops = crossings(whole, axis=1).sum() + crossings(rest, axis=0).sum()

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from parallel.fabric.alignment import NEVER, PairOfRows, align
-from parallel.fabric.cutting import pieces, walk_of
+from parallel.fabric.cutting import first_fit, walk_of
 from parallel.fabric.dcn import FatTree, Job, Traffic, crossings, traffic
 from parallel.fabric.placement import Placement
 from parallel.fabric.topology import KHopLine, Topology
@@ -63,11 +63,7 @@ def orchestrate(
 
 def dcn_free(topology: Topology, alive: np.ndarray, m: int) -> np.ndarray:
     """[groups, m] that ignore the DCN: every segment is cut into blocks of m, one after the other."""
-    walk = walk_of(topology, *topology.walk(np.flatnonzero(~alive)))
-    starts = pieces(topology, walk._replace(closed=False), m)
-    lengths = np.diff(starts, append=walk.nodes.size)
-    offset = np.arange(walk.nodes.size) - np.repeat(starts, lengths)
-    return walk.nodes[offset < np.repeat(lengths // m * m, lengths)].reshape(-1, m)
+    return first_fit(topology, walk_of(topology, *topology.walk(np.flatnonzero(~alive))), m)
 
 
 def greedy(topology: Topology, tree: FatTree, alive: np.ndarray, m: int, job: Job) -> np.ndarray:

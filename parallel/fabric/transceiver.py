@@ -155,43 +155,53 @@ class Switchboard:
         self.failed = switching.failed
         return switching
 
+    def ocstrx(self, node: int, bundle: int, module: int) -> OCSTrx:
+        at = node, bundle, module
+        return OCSTrx(PATHS[self.paths[at]], HEALTH[self.health[at]])
+
     def circuits(self) -> tuple[Circuit, ...]:
-        """Every pair of GPUs that are joined now, by light or by the plain cables of their node."""
+        """Every two GPUs of healthy nodes that are joined now, by light or by the plain cables of their node."""
         lanes: Counter = Counter()
         for node in sorted(set(range(self.topology.num_nodes)) - self.failed):
             for gpu in range(self.gpus_per_node):
-                for module in range(OCSTRX_PER_BUNDLE):
-                    there = self.follow((node, gpu), module)
-                    if there is not None and there[0] not in self.failed:
-                        lanes[(node, gpu), there] += LANES // 2
-        return tuple(Circuit(a, b, count) for (a, b), count in lanes.items())
+                ends = [self.follow((node, gpu), module) for module in range(OCSTRX_PER_BUNDLE)]
+                lanes.update(((node, gpu), end) for end in ends if end is not None and end[0] not in self.failed)
+        return tuple(Circuit(a, b, modules * LANES // 2) for (a, b), modules in lanes.items())
 
-    def walk(self, start: Gpu, module: int = 0) -> list[Gpu]:
-        """The GPUs that light passes when it leaves `start` upwards on one OCSTrx of each bundle, until it is
-        back or lost in a path that nobody faces."""
-        passed, here = [start], self.follow(start, module)
+    def walk(self, start: Gpu, module: int = 0, lane: int = 0) -> list[Gpu]:
+        """The GPUs that one lane passes from `start` upwards, until it is back or its light is lost."""
+        passed, here = [start], self.follow(start, module, lane)
         while here is not None and here != start:
             passed.append(here)
-            here = self.follow(here, module)
+            here = self.follow(here, module, lane)
         return passed
 
-    def follow(self, gpu: Gpu, module: int) -> Gpu | None:
-        """The GPU where light arrives that leaves `gpu` upwards through one OCSTrx; None if it is lost."""
+    def follow(self, gpu: Gpu, module: int, lane: int = 0) -> Gpu | None:
+        """The GPU that one of the four upward lanes of `gpu` reaches through one OCSTrx; None if light is lost.
+
+        It always arrives on the lane four higher, from where the GPU sends it on upwards.
+        """
         node, position = gpu
         bundle = self.bundle_at.get(position)
         if bundle is not None:
-            path, health = self._state(node, bundle, module)
-            if health == "dead":
-                return None
-            if path != "loopback":
-                peer = self.topology.peer(node, Port(bundle, path))
-                if peer is None or frozenset((node, peer)) in self.cut_fibres:
+            here = self.ocstrx(node, bundle, module)
+            if here.lane(lane) is None:
+                peer = self._facing(node, Port(bundle, here.path), module) if here.health != "dead" else None
+                if peer is None:
                     return None
-                facing = self.topology.port(peer, node)
-                if self._state(peer, facing.bundle, module) not in ((facing.path, "working"), (facing.path, "stuck")):
-                    return None
-                node, position = peer, bundle_position(facing.bundle, self.gpus_per_node)
+                node, position = peer
         return node, (position + 1) % self.gpus_per_node
+
+    def _facing(self, node: int, port: Port, module: int) -> tuple[int, int] | None:
+        """The node and position at the other end of a fibre, if it is whole and the OCSTrx there faces it."""
+        peer = self.topology.peer(node, port)
+        if peer is None or frozenset((node, peer)) in self.cut_fibres:
+            return None
+        bundle, path = self.topology.port(peer, node)
+        there = self.ocstrx(peer, bundle, module)
+        if there.path != path or there.health == "dead":
+            return None
+        return peer, bundle_position(bundle, self.gpus_per_node)
 
     def stick(self, node: int, bundle: int, module: int) -> None:
         """One OCSTrx no longer leaves the path it is on."""
@@ -213,9 +223,6 @@ class Switchboard:
     def splice(self, a: int, b: int) -> None:
         """The fibres between two nodes are whole again."""
         self.cut_fibres.discard(frozenset((a, b)))
-
-    def _state(self, node: int, bundle: int, module: int) -> tuple[str, str]:
-        return PATHS[self.paths[node, bundle, module]], HEALTH[self.health[node, bundle, module]]
 
     def _wanted(self, rings: tuple[Ring, ...], failed: frozenset[int]) -> dict[tuple[int, int], str]:
         """The external path that each open bundle takes, or why these rings cannot be."""
