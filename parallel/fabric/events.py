@@ -1,0 +1,110 @@
+"""The events of a fault trace: JSON, read so that every complaint names its line."""
+
+import json
+import math
+import re
+import reprlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+KEYS = ("node_id", "event_time", "event_type", "fault_type")
+KINDS = ("fault_start", "fault_end")
+FAULT_KEYS = ("Level", "Class", "Desc")
+SPACE = re.compile(r"[ \t\r\n]*")
+
+
+class Event(NamedTuple):
+    line: int
+    node: str
+    day: float
+    starts: bool
+    fault: tuple[str, str, str]
+
+
+def read_events(path: str | Path) -> list[Event]:
+    """All events of a trace in the order of the file; keys that a trace does not need are left alone."""
+    try:
+        text = Path(path).read_text("utf-8-sig")
+    except OSError as error:
+        raise ValueError(f"cannot read the trace {path}: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no trace: its byte {error.start} is not UTF-8 text.") from error
+    try:
+        return [_event(line, element) for line, element in elements(text)]
+    except ValueError as error:
+        raise ValueError(f"{path}, {error}") from error
+
+
+def elements(text: str) -> Iterator[tuple[int, object]]:
+    """The elements of a JSON list, each with the line on which it begins.
+
+    >>> list(elements('[{"a": 1},\\n 2]'))
+    [(1, {'a': 1.0}), (2, 2.0)]
+    """
+    decoder = json.JSONDecoder(object_pairs_hook=_once, parse_int=float, parse_constant=_no_number)
+    found, at = _expect(text, 0, "[")
+    if text.startswith("]", at):
+        found, at = _expect(text, at, "]")
+    line, counted = 1, 0
+    while found != "]":
+        line, counted = line + text.count("\n", counted, at), at
+        try:
+            element, at = decoder.raw_decode(text, at)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"line {error.lineno}: this is not JSON: {error.msg}.") from error
+        except RecursionError as error:
+            raise ValueError(f"line {line}: this event is nested too deeply.") from error
+        except ValueError as error:
+            raise ValueError(f"line {line}: this event {error}.") from error
+        yield line, element
+        found, at = _expect(text, at, ",]")
+    if at < len(text):
+        raise ValueError(f"{_line(text, at)}: the list has ended, but the file goes on with {text[at]!r}.")
+
+
+def _expect(text: str, at: int, wanted: str) -> tuple[str, int]:
+    """The next character, which must be one of those wanted, and where the text goes on behind it."""
+    at = SPACE.match(text, at).end()
+    found = text[at : at + 1]
+    if not found or found not in wanted:
+        what = repr(found) if found else "the end of the file"
+        raise ValueError(f"{_line(text, at)}: found {what} where {' or '.join(map(repr, wanted))} belongs.")
+    return found, SPACE.match(text, at + 1).end()
+
+
+def _line(text: str, at: int) -> str:
+    return f"line {text.count(chr(10), 0, at) + 1}"
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict:
+    event = dict(pairs)
+    if len(event) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"has {reprlib.repr(max(keys, key=keys.count))} twice")
+    return event
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"has {name} where a number belongs")
+
+
+def _event(line: int, event: object) -> Event:
+    def refuse(found: object, wanted: str) -> ValueError:
+        return ValueError(f"line {line}: found {reprlib.repr(found)}, but {wanted}.")
+
+    if not isinstance(event, dict):
+        raise refuse(event, "an event is an object in braces")
+    for key in KEYS:
+        if key not in event:
+            raise ValueError(f"line {line}: this event has no {key!r}.")
+    node, day, kind, fault = (event[key] for key in KEYS)
+    if not isinstance(node, str) or not node:
+        raise refuse(node, "node_id must be a name")
+    if not isinstance(day, float) or not (math.isfinite(day) and day >= 0):
+        raise refuse(day, "event_time must be a number of days, at least 0")
+    if kind not in KINDS:
+        raise refuse(kind, f"event_type must be {' or '.join(KINDS)}")
+    if not isinstance(fault, dict) or not all(isinstance(fault.get(key), str) for key in FAULT_KEYS):
+        raise refuse(fault, f"fault_type must hold a text for each of {', '.join(FAULT_KEYS)}")
+    return Event(line, node, day, kind == KINDS[0], tuple(fault[key] for key in FAULT_KEYS))
