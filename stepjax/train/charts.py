@@ -14,7 +14,8 @@ from stepjax.train import words
 
 QUIET, GRID, AXIS = "#68707b", "#e6e9ee", "#aeb5bf"
 MOST_POINTS = 400  # of a line; beyond, neighbours are averaged
-MARK_ROOM, MARK_ROWS = 27, 3  # per cent of the width that the words of a mark take; rows of words above a plot
+MARK_ROWS = 3  # of words above a plot
+FEW_MARKS = 6
 PHONE_TICKS = 6  # as many as stand side by side on a narrow screen
 
 
@@ -133,37 +134,40 @@ def axes(x_at: Scale, y_at: Scale) -> Iterator[str]:
     yield text("100%", "100%", "step", dy=34, anchor="end")
 
 
-def flags(marks: Sequence[Mark], x_at: Scale) -> Iterator[str]:
+def flags(marks: Sequence[Mark], x_at: Scale) -> list[str]:
     """The marks' lines, and above them their words; words that find no room are left out."""
-    for mark, row in zip(marks, rows([x_at(mark.x) for mark in marks]), strict=True):
+    room = 27 if len(marks) <= FEW_MARKS else 12  # per cent that words take on a narrow screen, or on a wide one
+    lines, labels = [], []
+    for mark, row in zip(marks, rows([x_at(mark.x) for mark in marks], room), strict=True):
         place, top = f"{x_at(mark.x)}%", 0 if row is None else -16 * row - 14
         title = f"<title>{html.escape(mark.label)}</title>"
-        yield tag("line", x1=place, x2=place, y1=top, y2=0, stroke=mark.ink, stroke_width=1.5)
-        yield tag("line", title, x1=place, x2=place, y1="0", y2="100%", stroke=mark.ink, stroke_width=1.5,
-                  stroke_dasharray=mark.dash)  # fmt: skip
+        lines.append(tag("line", x1=place, x2=place, y1=top, y2=0, stroke=mark.ink, stroke_width=1.5))
+        lines.append(tag("line", title, x1=place, x2=place, y1="0", y2="100%", stroke=mark.ink, stroke_width=1.5,
+                         stroke_dasharray=mark.dash))  # fmt: skip
         if row is not None:
-            anchor, dx = ("end", -4) if span(x_at(mark.x))[0] < x_at(mark.x) else ("start", 4)
-            yield text(place, "0", mark.label, ink=mark.ink, anchor=anchor, dx=dx, dy=top + 9, class_="flag")
+            anchor, dx = ("end", -4) if span(x_at(mark.x), room)[0] < x_at(mark.x) else ("start", 4)
+            labels.append(text(place, "0", mark.label, ink=mark.ink, anchor=anchor, dx=dx, dy=top + 9, class_="flag"))
+    return lines + labels
 
 
-def span(x: float) -> tuple[float, float]:
+def span(x: float, room: float) -> tuple[float, float]:
     """From where to where the words of a mark reach: to its right, or to its left near the right end."""
-    return (x, x + MARK_ROOM) if x <= 100 - MARK_ROOM else (x - MARK_ROOM, x)
+    return (x, x + room) if x <= 100 - room else (x - room, x)
 
 
-def rows(xs: Sequence[float]) -> list[int | None]:
+def rows(xs: Sequence[float], room: float) -> list[int | None]:
     """For the words at each place, the lowest row above all those that they would touch; None where none is left.
 
     From right to left, so that the line of a mark rises through no words that begin before it.
 
-    >>> rows([0, 30, 40, 60]), rows([10, 11, 12, 13, 14])
+    >>> rows([0, 30, 40, 60], room=25), rows([10, 11, 12, 13, 14], room=25)
     ([0, 2, 1, 0], [None, None, 2, 1, 0])
     """
     found: dict[int, int | None] = {}
     for i in sorted(range(len(xs)), key=xs.__getitem__, reverse=True):
-        start, end = span(xs[i])
-        near = [row for j, row in found.items() if row is not None and span(xs[j])[0] < end and start < span(xs[j])[1]]
-        row = max(near, default=-1) + 1
+        start, end = span(xs[i], room)
+        others = ((*span(xs[j], room), row) for j, row in found.items() if row is not None)
+        row = max((row for a, b, row in others if a < end and start < b), default=-1) + 1
         found[i] = row if row < MARK_ROWS else None
     return [found[i] for i in range(len(xs))]
 

@@ -89,8 +89,8 @@ def _lines(path: Path) -> Iterator[tuple[bytes, Record | None]]:
 
 def _record(line: bytes) -> Record | None:
     try:
-        record = json.loads(line)
-    except ValueError:
+        record = json.loads(line, parse_constant=lambda name: None)  # NaN, should anyone write one
+    except (ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else None
 

@@ -17,6 +17,8 @@ from stepjax.train.charts import Line, Mark, chart, stacked_bar, stepped, tag, t
 from stepjax.train.story import Record, Story, load, setting, verdict
 from stepjax.train.style import STYLE
 
+Rings = list[list[int]]
+
 BLUE, ORANGE, GREY, RED, GREEN = "#1f5a93", "#d0782a", "#9aa3ad", "#b3372f", "#2c7a51"
 PHASES = {  # name -> (what happens in it, ink); inks are light and dark in turn, so that they differ in grey
     "notice": ("from the loss until the trainer knew of it", "#c3c9d1"),
@@ -32,6 +34,8 @@ SOURCES = {
     "neighbour": "the copies that ring neighbours keep",
     "checkpoint": "the last checkpoint",
 }
+SIDE_BY_SIDE = 16  # nodes; larger fabrics are drawn one above the other
+MOST_NODES_DRAWN = 1000  # over all recoveries, for a page of a few MB; later recoveries are told in words
 MOST_EVALUATIONS = 12
 MOST_LETTERS = 400  # of one value in the table of settings
 
@@ -149,20 +153,29 @@ def recoveries(story: Story) -> Iterator[str]:
     longest = max((sum(took for _, took in phases(event)) for event in story.of("recovery")), default=0)
     generations = story.of("generation")
     rings = in_place(generations)
-    for recovery in story.recoveries():
+    num_nodes = story.start["num_nodes"] if story.start else MOST_NODES_DRAWN
+    for number, recovery in enumerate(story.recoveries(), 1):
         event, before, after = recovery.event, recovery.before, recovery.after
-        figures = []
-        if before is not None:
-            figures.append(picture(story, "Before", generations[before], rings[before]))
-        if after is not None:
-            known = wires(rings[before]) if before is not None else wires(rings[after])
-            figures.append(picture(story, "After", generations[after], rings[after], wires(rings[after]) - known))
         yield section(
-            f"Step {event['step']}: {words.change(event['gone'], event['back'])}",
+            f"Step {event['step']:,}: {words.change(event['gone'], event['back'])}",
             said(in_words(event, None if after is None else generations[after])),
-            tag("div", "".join(figures), class_="pair"),
+            pictures(story, before, after, rings, drawn=number * num_nodes <= MOST_NODES_DRAWN),
             timing(event, longest),
         )
+
+
+def pictures(story: Story, before: int | None, after: int | None, rings: Sequence[Rings], drawn: bool) -> str:
+    """Rings before and after, as far as they are known; wires that are new are marked."""
+    known = wires(rings[before if before is not None else after]) if after is not None else set()
+    figures = []
+    for name, which in (("Before", before), ("After", after)):
+        if which is not None:
+            generation = story.of("generation")[which]
+            inside = drawing(story.start, generation, rings[which], wires(rings[which]) - known) if drawn else ""
+            caption = html.escape(f"{name}: {words.rings(generation['groups'], room=110)}")
+            figures.append(tag("figure", inside + tag("figcaption", caption)))
+    wide = story.start and story.start["num_nodes"] > SIDE_BY_SIDE
+    return tag("div", "".join(figures), class_="pile" if wide else "pair")
 
 
 def in_words(event: Record, after: Record | None) -> str:
@@ -176,25 +189,24 @@ def in_words(event: Record, after: Record | None) -> str:
     return " ".join(parts)
 
 
-def picture(story: Story, name: str, generation: Record, rings: list[list[int]], new: Collection = ()) -> str:
-    """The rings of a generation; wires in `new` are marked."""
+def drawing(start: Record | None, generation: Record, rings: Rings, new: Collection[tuple[int, int]]) -> str:
+    if start is None:
+        return said("Nothing tells what fabric this is.", class_="note")
     try:
-        start = story.start or {}
-        drawing = fabric_svg(
+        svg = fabric_svg(
             start["num_nodes"], start["gpus_per_node"], start["hops"], rings, generation["away"],
             wraps=start["fabric"] == "ring", switched=sorted(new),
         )  # fmt: skip
-    except (KeyError, TypeError, ValueError) as reason:
-        drawing = said(f"These rings cannot be drawn: {reason}", class_="note")
-    drawing = drawing.replace(' xmlns="http://www.w3.org/2000/svg"', "")  # inside a page it says nothing
-    return tag("figure", drawing + tag("figcaption", html.escape(f"{name}: {words.rings(generation['groups'])}")))
+    except (TypeError, ValueError) as reason:
+        return said(f"These rings cannot be drawn: {reason}", class_="note")
+    return svg.replace(' xmlns="http://www.w3.org/2000/svg"', "")  # inside a page it says nothing
 
 
 def wires(groups: Sequence[Sequence[int]]) -> set[tuple[int, int]]:
     return {pair for group in groups for pair in zip(group, group[1:], strict=False)}
 
 
-def in_place(generations: Sequence[Record]) -> list[list[list[int]]]:
+def in_place(generations: Sequence[Record]) -> list[Rings]:
     """The rings of every generation, each at the place it had before: the drawing gives places their colours.
 
     >>> in_place([{"groups": [[0, 1], [2, 3], [4, 5]]}, {"groups": [[0, 1], [4, 5]]}, {"groups": [[0, 1], [2, 4]]}])
@@ -243,7 +255,7 @@ def heldout(story: Story) -> str:
 
 def settings(story: Story) -> str:
     """Every value of result.json and config.json, and the fault plan."""
-    plan = [("plan", story.start["plan"])] if story.start and story.start.get("plan") else []
+    plan = [("plan", story.start["plan"])] if story.start and "plan" in story.start else []
     parts = [("Faults", plan), ("Result", list(flat(story.result))), ("Config", list(flat(story.config)))]
     tables = "".join(
         tag("h3", title) + table((), [(html.escape(name), html.escape(shown(value))) for name, value in rows])

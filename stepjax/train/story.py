@@ -2,26 +2,63 @@
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import NoneType
 from typing import Any
 
 from stepjax.train import metrics, words
 
 Record = Mapping[str, Any]
 
-NUMBER, MAYBE = (int, float), (int, float, NoneType)
-METRIC = {"step": int, "loss": MAYBE, "tokens_per_second": MAYBE}
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
+
+
+def is_measured(value: Any) -> bool:
+    return value is None or is_number(value)
+
+
+def is_int(value: Any) -> bool:
+    return isinstance(value, int)
+
+
+def is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def are_numbers(value: Any) -> bool:
+    return isinstance(value, list) and all(map(is_number, value))
+
+
+def are_nodes(value: Any) -> bool:
+    return isinstance(value, list) and all(map(is_int, value))
+
+
+def are_groups(value: Any) -> bool:
+    return isinstance(value, list) and all(map(are_nodes, value))
+
+
+def are_phases(value: Any) -> bool:
+    return isinstance(value, dict) and all(map(is_measured, value.values()))
+
+
+METRIC = {"step": is_int, "loss": is_measured, "tokens_per_second": is_measured}
+OPTIONAL = {"loss_text": is_measured, "loss_audio": is_measured, "seconds": is_measured}
 EVENTS = {  # what a record must have to be told
-    "start": {"num_nodes": int, "gpus_per_node": int, "hops": int, "fabric": str, "tensor": int, "fsdp": int},
-    "generation": {"generation": int, "alive": list, "away": list, "groups": list, "devices": int, "switched": int,
-                   "switch_seconds": NUMBER},
-    "recovery": {"generation": int, "gone": list, "back": list, "phases": dict, "seconds": NUMBER,
-                 "state_from": str, "steps_lost": int},
-    "evaluation": {"loss": MAYBE, "wer": MAYBE, "cer": MAYBE},
-    "stop": {"reason": str},
+    "start": {"num_nodes": is_int, "gpus_per_node": is_int, "hops": is_int, "fabric": is_text, "tensor": is_int,
+              "fsdp": is_int},
+    "generation": {"generation": is_int, "alive": are_nodes, "away": are_nodes, "groups": are_groups,
+                   "devices": is_int, "switched": is_int, "switch_seconds": is_number},
+    "recovery": {"generation": is_int, "gone": are_nodes, "back": are_nodes, "phases": are_phases,
+                 "seconds": is_number, "state_from": is_text, "steps_lost": is_int},
+    "evaluation": {"loss": is_measured, "wer": is_measured, "cer": is_measured},
+    "stop": {"reason": is_text},
 }  # fmt: skip
+RESULT = {"steps": is_int, "first_loss": is_measured, "final_loss": is_measured, "tokens_per_second": is_measured,
+          "faults": is_int, "rejoins": is_int, "steps_lost": is_int, "recovery_seconds": are_numbers,
+          "samples_lost": is_int, "samples_repeated": is_int}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +111,9 @@ def load(workdir: Path) -> Story:
     steps = {line["step"]: line for line in _records(workdir / "metrics.jsonl", _is_step, notes)}
     events = _records(workdir / "events.jsonl", _is_event, notes)
     result = _object(workdir / "result.json", notes)
+    if wrong := [name for name in RESULT.keys() & result.keys() if not RESULT[name](result[name])]:
+        notes.append(f"result.json has no usable {', '.join(sorted(wrong))}.")
+        result = {name: value for name, value in result.items() if name not in wrong}
     config = _object(workdir / "config.json", notes) if (workdir / "config.json").exists() else {}
     return Story(workdir.resolve().name, [steps[n] for n in sorted(steps)], events, result, config, notes)
 
@@ -89,16 +129,16 @@ def _records(path: Path, of_use: Callable[[Record], bool], notes: list[str]) -> 
 
 
 def _is_step(record: Record) -> bool:
-    return _has(record, METRIC)
+    return _has(record, METRIC) and _has(dict.fromkeys(OPTIONAL) | record, OPTIONAL)
 
 
 def _is_event(record: Record) -> bool:
     kind = record.get("event")
-    return isinstance(kind, str) and _has(record, {"step": int} | EVENTS.get(kind, {}))
+    return is_text(kind) and _has(record, {"step": is_int} | EVENTS.get(kind, {}))
 
 
-def _has(record: Record, fields: Mapping[str, Any]) -> bool:
-    return all(name in record and isinstance(record[name], kind) for name, kind in fields.items())
+def _has(record: Record, fields: Mapping[str, Callable[[Any], bool]]) -> bool:
+    return all(name in record and fits(record[name]) for name, fits in fields.items())
 
 
 def _object(path: Path, notes: list[str]) -> Record:

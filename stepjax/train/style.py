@@ -41,9 +41,10 @@ section, .cards div { background: var(--paper); border: 1px solid var(--line); b
 .hover:hover { fill: rgba(32, 38, 46, .07); }
 
 .pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(420px, 100%), 1fr)); gap: 16px; }
-.pair { margin: 8px 0 16px; }
+.pile { display: grid; gap: 16px; }
+.pair, .pile { margin: 8px 0 16px; }
 figure { margin: 0; padding: 10px; background: #fcfcfb; border: 1px solid var(--line); border-radius: 10px; }
-figure svg { display: block; width: 100%; height: auto; max-height: 640px; }
+figure svg { display: block; width: 100%; height: auto; max-height: 720px; }
 figcaption { padding: 6px 6px 0; font-size: 14px; color: var(--quiet); }
 .bar { display: block; font-size: 12.5px; background: var(--ground); border-radius: 5px; overflow: hidden; }
 
@@ -74,6 +75,8 @@ i { display: inline-block; width: 12px; height: 12px; margin-right: 8px; border-
   main { max-width: none; padding: 0; }
   section, .cards div, figure, .phases { break-inside: avoid; }
   .settings { break-inside: auto; }
+  .pair { grid-template-columns: 1fr 1fr; }
+  h2, h3 { break-after: avoid; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
 }
 """

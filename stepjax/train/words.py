@@ -38,10 +38,10 @@ def clock(s: float | None) -> str:
 
 def counted(number: int, what: str) -> str:
     """
-    >>> counted(1, "step"), counted(0, "sample")
-    ('1 step', '0 samples')
+    >>> counted(1, "step"), counted(4200, "sample")
+    ('1 step', '4,200 samples')
     """
-    return f"{number} {what}{'' if number == 1 else 's'}"
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def nodes(numbers: Collection[int]) -> str:

@@ -9,6 +9,8 @@ import re
 from html.parser import HTMLParser
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from parallel.fabric.faults import FaultPlan
 from parallel.fabric.placement import Placement, rearrange
@@ -146,6 +148,7 @@ def test_what_comes_from_files_is_escaped(workdir):
     assert "script" not in page.tags and "<dirty>" not in text
     assert "<script>alert(1)</script> & more" in page.words and "nested.a<b" in page.words
     assert any("quick & <dirty>" in word for word in page.words)
+    assert Page(charts.text("0", "0", "<b>&")).words == ["<b>&"]
 
 
 def test_every_number_of_result_and_config_is_on_the_page(workdir):
@@ -184,6 +187,57 @@ def test_damaged_files_are_named(tmp_path):
     _, page = written(tmp_path)
     assert {"3 lines of metrics.jsonl could not be read.", "3 lines of events.jsonl could not be read.",
             "result.json could not be read."} <= set(page.words)  # fmt: skip
+
+
+WRONG = [None, "", "<b>", -1, 0, 0.5, 99, True, [], {}, [[]], {"a": "b"}, math.nan, math.inf]
+
+
+def leaves(value, way=()) -> list[tuple]:
+    """The ways to every value inside, containers too."""
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [way, *(leaf for key, child in inside for leaf in leaves(child, (*way, key)))]
+
+
+def changed(value, way, into):
+    if not way:
+        return into
+    copy = value.copy()
+    copy[way[0]] = changed(value[way[0]], way[1:], into)
+    return copy
+
+
+@pytest.fixture(scope="module")
+def small_run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("small")
+    write_run(folder, *run_with_faults(steps=15))
+    write_result(folder)
+    return folder, {name: (folder / name).read_text().splitlines()
+                    for name in ("metrics.jsonl", "events.jsonl", "result.json")}  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_any_value_may_be_wrong(small_run, data):
+    folder, files = small_run
+    name = data.draw(st.sampled_from(sorted(files)))
+    at = data.draw(st.integers(0, len(files[name]) - 1))
+    record = json.loads(files[name][at])
+    way = data.draw(st.sampled_from(leaves(record)))
+    wrong = data.draw(st.sampled_from(WRONG))
+    lines = [*files[name][:at], json.dumps(changed(record, way, wrong)), *files[name][at + 1 :]]
+    (folder / name).write_text("\n".join(lines) + "\n")
+    try:
+        written(folder)
+    finally:
+        (folder / name).write_text("\n".join(files[name]) + "\n")
+
+
+def test_only_so_many_recoveries_are_drawn_the_others_are_told(workdir, monkeypatch):
+    monkeypatch.setattr(report, "MOST_NODES_DRAWN", 2 * NODES)
+    _, page = written(workdir)
+    assert page.tags.count("figure") == 6 and page.tags.count("figcaption") == 6
+    assert sum(name == "svg" and key == "viewbox" and value != "0 0 1000 1000"
+               for name, key, value in page.attributes) == 4  # fmt: skip
 
 
 def test_rings_that_cannot_be_are_told_instead_of_drawn(tmp_path):
@@ -250,7 +304,7 @@ def test_words_of_marks_never_touch():
     draw = random.Random(0)
     for count in range(1, 30):
         xs = [round(draw.uniform(0, 100), 1) for _ in range(count)]
-        shown = [(charts.span(x), row) for x, row in zip(xs, charts.rows(xs), strict=True) if row is not None]
+        shown = [(charts.span(x, 20), row) for x, row in zip(xs, charts.rows(xs, 20), strict=True) if row is not None]
         assert shown and max(row for _, row in shown) < charts.MARK_ROWS
         for (a, row), (b, other) in itertools.combinations(shown, 2):
             assert row != other or a[1] <= b[0] or b[1] <= a[0]
