@@ -1,0 +1,159 @@
+"""The compiled program as the witness: which collectives it has, over which axes, and over which circuits.
+
+    compiled.as_text() ──▶ audit ──▶ foreign    what uses a ring and is not a one-hop send: must be nothing
+                                 ──▶ unlit      sends between GPUs that no live circuit joins: must be none
+                                 ──▶ loads      bytes on every link
+
+A partition of the program is a place in the flattened mesh, so one audit holds for every set of devices that the
+program is loaded onto; what changes with the devices is where they are: `places`.
+"""
+
+import dataclasses
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+from jax.sharding import Mesh
+
+from parallel.fabric.topology import Gpu
+from parallel.fabric.transceiver import Circuit
+from parallel.spmd import hlo
+from parallel.spmd.mesh import RING_AXES
+
+
+@dataclasses.dataclass(frozen=True)
+class Collective:
+    """A collective of the program, and how often it runs."""
+
+    kind: str
+    axes: tuple[str, ...]  # over which it communicates; () where every device keeps to itself
+    bytes: int  # that a device sends each time
+    pairs: tuple[tuple[int, int], ...]  # of sends: (from, to), as places in the flattened mesh
+    one_hop: bool  # sends only, each to a neighbour on one axis
+    count: int
+    open_loops: int  # loops around it of unknown length; `count` is for one iteration of them
+
+
+def audit(hlo_text: str, mesh_shape: Mapping[str, int]) -> list[Collective]:
+    """Every collective of a compiled program, equal ones in one row, in the order of the text.
+
+    Args:  mesh_shape: size of every axis of the mesh that it was compiled for.
+    """
+    size = math.prod(mesh_shape.values())
+    if hlo.num_partitions(hlo_text) != size:
+        raise ValueError(
+            f"the program is for {hlo.num_partitions(hlo_text)} devices, but a mesh of {dict(mesh_shape)} has {size}; "
+            "pass the shape of the mesh that it was compiled for."
+        )
+    rows: Counter = Counter()
+    for found in hlo.communications(hlo_text):
+        pairs = tuple((a, b) for a, b in found.pairs if a != b)
+        axes = _axes(pairs or found.groups, mesh_shape)
+        known = [trips for trips in found.trips if trips is not None]
+        row = Collective(
+            found.kind, axes, _sent(found, axes), pairs, bool(pairs) and _one_hop(pairs, mesh_shape),
+            count=0, open_loops=len(found.trips) - len(known),
+        )  # fmt: skip
+        rows[row] += math.prod(known)
+    return [dataclasses.replace(row, count=count) for row, count in rows.items()]
+
+
+def foreign(collectives: Iterable[Collective]) -> list[Collective]:
+    """What communicates over a ring axis and is not made of sends between ring neighbours; the promise is: nothing."""
+    return [c for c in collectives if _on_ring(c) and not c.one_hop]
+
+
+def places(mesh: Mesh, devices: Mapping[int, Sequence]) -> list[Gpu]:
+    """(node, gpu) of every place in the flattened mesh, given the devices of each node by GPU number."""
+    place_of = {device: (node, gpu) for node, its in devices.items() for gpu, device in enumerate(its)}
+    return [place_of[device] for device in mesh.devices.flat]
+
+
+def unlit(
+    collectives: Iterable[Collective], places: Sequence[Gpu], circuits: Iterable[Circuit]
+) -> list[tuple[Gpu, Gpu]]:
+    """Pairs of GPUs between which the program sends over a ring axis, though no live circuit joins them."""
+    lit = {frozenset(circuit[:2]) for circuit in circuits}
+    pairs = dict.fromkeys((places[a], places[b]) for c in collectives if _on_ring(c) for a, b in c.pairs)
+    return [pair for pair in pairs if frozenset(pair) not in lit]
+
+
+@dataclasses.dataclass(frozen=True)
+class Load:
+    """What one direction of a link carries in a run of the program."""
+
+    source: Gpu
+    target: Gpu
+    bytes: int
+    bytes_per_iteration: int  # of a loop whose length the program does not state; comes on top
+
+
+def loads(collectives: Iterable[Collective], places: Sequence[Gpu]) -> list[Load]:
+    """The sends over ring axes, summed for every link, in the order of the GPUs."""
+    once, repeated = Counter(), Counter()
+    for c in filter(_on_ring, collectives):
+        for a, b in c.pairs:
+            (repeated if c.open_loops else once)[places[a], places[b]] += c.count * c.bytes
+    return [Load(*link, once[link], repeated[link]) for link in sorted(once | repeated)]
+
+
+def table(loads: Iterable[Load]) -> str:
+    """Loads for people.
+
+    >>> print(table([Load((0, 0), (1, 0), 96, 4096)]))
+    from node.gpu   to node.gpu         bytes   and per iteration
+              0.0           1.0            96                4096
+    """
+
+    def row(source, target, once, repeated):
+        return f"{source:>13}{target:>14}{once:>14}{repeated:>20}"
+
+    lines = [row("from node.gpu", "to node.gpu", "bytes", "and per iteration")]
+    for load in loads:
+        source, target = (f"{node}.{gpu}" for node, gpu in (load.source, load.target))
+        lines.append(row(source, target, load.bytes, load.bytes_per_iteration))
+    return "\n".join(lines)
+
+
+def _on_ring(collective: Collective) -> bool:
+    return not set(collective.axes).isdisjoint(RING_AXES)
+
+
+def _axes(groups: Sequence[Sequence[int]], mesh_shape: Mapping[str, int]) -> tuple[str, ...]:
+    """The axes on which members of one group are at different places."""
+    sizes = tuple(mesh_shape.values())
+    apart = np.zeros(len(sizes), bool)
+    for group in groups:
+        at = np.array(np.unravel_index(np.array(group, int), sizes))
+        apart |= (at != at[:, :1]).any(axis=1)
+    return tuple(axis for axis, differs in zip(mesh_shape, apart, strict=True) if differs)
+
+
+def _one_hop(pairs: Sequence[tuple[int, int]], mesh_shape: Mapping[str, int]) -> bool:
+    """Whether each pair differs by one place on one axis, taken as a circle, and is equal on all others."""
+    sizes = np.array(list(mesh_shape.values()))[:, None]
+    a, b = (np.array(np.unravel_index(np.array(ends), sizes.ravel())) for ends in zip(*pairs, strict=True))
+    forward = (b - a) % sizes
+    return bool((np.minimum(forward, sizes - forward).sum(axis=0) == 1).all())
+
+
+def _sent(found: hlo.Communication, axes: tuple[str, ...]) -> int:
+    """Bytes that a device sends, at least: what the best algorithm of each kind needs."""
+    if not axes:
+        return 0
+    members = max(map(len, found.groups), default=0)
+    return {
+        "collective-permute": found.bytes,
+        "collective-broadcast": found.bytes,
+        "all-gather": found.bytes * (members - 1),
+        "all-reduce": 2 * _share(found.bytes, members),
+        "reduce-scatter": _share(found.bytes, members),
+        "all-to-all": _share(found.bytes, members),
+        "ragged-all-to-all": found.bytes,  # may all go elsewhere
+    }[found.kind]
+
+
+def _share(total: int, members: int) -> int:
+    """What is not for the device itself, if each member gets an equal part."""
+    return -(-total * (members - 1) // members) if members else 0
