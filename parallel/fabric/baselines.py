@@ -108,8 +108,9 @@ NAMED = {"big_switch": Islands(), "dgx": Islands(8), "tpuv4": FixedRings(CUBE), 
 def architecture(name: str) -> Architecture:
     """By its name: those of the head of this file, nvlN for islands of N GPUs, khopK for a k-hop ring.
 
-    >>> architecture("khop2").num_groups(np.array([True] * 6 + [False] * 2 + [True]), gpus_per_node=4, tensor=8)
-    3
+    >>> alive = np.array([[True, True, True, False, True, True, True], [True, True, False, False, True, True, True]])
+    >>> architecture("khop2").num_groups(alive, gpus_per_node=4, tensor=12)
+    array([2, 1])
     """
     numbered = re.fullmatch(r"(nvl|khop)([1-9]\d*)", name)
     if numbered:

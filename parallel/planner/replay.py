@@ -56,9 +56,11 @@ def contenders(hops: Iterable[int]) -> list[str]:
     return ["big_switch", *(f"khop{k}" for k in hops), "nvl36", "nvl72", "nvl576", "tpuv4", "sip_ring"]
 
 
-def generator(seed: int, draw: int) -> np.random.Generator:
-    """Draw i is the same however many draws there are."""
-    return np.random.default_rng([seed, draw])
+def generator(seed: int, draw: int, stream: int = 0) -> np.random.Generator:
+    """Draw i is the same however many draws there are, and whatever else is drawn in another stream."""
+    if seed < 0:
+        raise ValueError(f"seed={seed} is negative; take 0 or more.")
+    return np.random.default_rng([seed, draw, stream])
 
 
 def outages(cluster: Cluster, trace: Trace | None, seed: int, draw: int) -> Trace:
