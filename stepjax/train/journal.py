@@ -44,6 +44,8 @@ class Journal:
 
     def begin(self, step: int) -> int:
         """The run goes on at `step`: what was logged of it and later steps is dropped. Returns how many steps."""
+        if self._board:
+            self._board.close()
         self._board = Board(self._board_folder, step)
         return truncate(self.metrics.path, lambda line: line["step"] < step)
 

@@ -1,0 +1,78 @@
+"""The floors of the house: who may import whom, read off the source."""
+
+import ast
+import graphlib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+OURS = ("parallel", "stepjax", "configs", "launch")
+
+
+def modules() -> dict[str, Path]:
+    return {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for package in OURS
+        for path in sorted((ROOT / package).rglob("*.py"))
+    }
+
+
+def imports(path: Path) -> set[str]:
+    """Full names that a file imports: `a.b` for `import a.b`, and `a.b` and `a.b.c` for `from a.b import c`."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+GRAPH = {name: imports(path) for name, path in modules().items()}
+
+
+def under(name: str, *packages: str) -> bool:
+    return any(name == p or name.startswith(p + ".") for p in packages)
+
+
+def offenders(place: str, *forbidden: str, but: tuple[str, ...] = ()) -> list[str]:
+    return [
+        f"{name} imports {target}"
+        for name, targets in GRAPH.items()
+        if under(name, place)
+        for target in sorted(targets)
+        if under(target, *forbidden) and not under(target, *but)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("place", "forbidden", "but"),
+    [
+        ("configs", OURS, ("configs",)),
+        ("parallel.fabric", ("jax", "jaxlib"), ()),
+        ("parallel.fabric", ("parallel",), ("parallel.fabric",)),
+        ("parallel.spmd", ("parallel.planner", "parallel.elastic"), ()),
+        ("parallel", ("stepjax", "launch", "configs", "flax", "optax", "orbax"), ()),
+        ("stepjax", ("launch", "configs"), ()),
+        ("stepjax.data", ("stepjax.model",), ()),
+        ("stepjax.codec", ("stepjax.model",), ()),
+    ],
+)
+def test_no_floor_looks_up(place, forbidden, but):
+    assert offenders(place, *forbidden, but=but) == []
+
+
+def test_only_training_knows_the_mesh():
+    assert [o for o in offenders("stepjax", "parallel") if not o.startswith("stepjax.train")] == []
+
+
+def test_there_are_no_cycles():
+    ours = {name: {t for t in targets if t in GRAPH and t != name} for name, targets in GRAPH.items()}
+    graphlib.TopologicalSorter(ours).prepare()  # raises CycleError
+
+
+def test_the_reader_of_imports_sees_them():
+    assert "parallel.elastic.inject" in GRAPH["stepjax.train.loop"]
+    assert offenders("stepjax.train", "parallel")
