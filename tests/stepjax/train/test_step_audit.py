@@ -1,0 +1,119 @@
+"""The compiled training step uses its rings for one-hop sends only, and all of these ride live circuits."""
+
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from configs import quickstart
+from parallel.fabric.placement import place
+from parallel.fabric.topology import KHopRing, gpu_order
+from parallel.fabric.transceiver import Switchboard
+from parallel.spmd.audit import audit, foreign, loads, places, unlit
+from parallel.spmd.mesh import REPLICA_AXES, Layout, make_mesh
+from stepjax.train.loop import model_and_step
+from stepjax.train.objective import KINDS
+
+GPUS_PER_NODE = 2
+LAYOUT = Layout(tensor=4, fsdp=2)
+ROWS, TOKENS, SAMPLES = 1, 32, 8_000  # of a microbatch; two of them for every ring
+QUICKLY = {
+    "xla_backend_optimization_level": 0,
+    "xla_llvm_disable_expensive_passes": True,
+}  # the collectives are the same
+
+
+def tiny():
+    c = quickstart.get_config()
+    c.mesh.tensor, c.mesh.fsdp = LAYOUT.tensor, LAYOUT.fsdp
+    c.model.adaptor_hidden = 32
+    c.model.encoder.update(width=32, hidden=64, layers=1)
+    c.model.decoder.update(width=32, hidden=64, layers=1, heads=4, kv_heads=4, head_size=8)
+    return c
+
+
+@functools.cache
+def healthy():
+    """The mesh of the whole fabric, data 2 x fsdp 2 x tensor 4, and where its devices are."""
+    devices = {node: jax.devices()[GPUS_PER_NODE * node :][:GPUS_PER_NODE] for node in range(8)}
+    topology = KHopRing(num_nodes=8, hops=2)
+    groups = place(topology, (), LAYOUT.nodes_per_group(GPUS_PER_NODE)).groups
+    mesh = make_mesh(topology, groups, LAYOUT, devices)
+    return mesh, places(mesh, devices)
+
+
+def shaped(mesh, shape, dtype, *partition):
+    return jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(mesh, P(*partition)))
+
+
+def state_of(step, mesh):
+    shapes = step.shapes, jax.eval_shape(step.optimizer.init, step.shapes)
+    return jax.tree.map(lambda s, p: shaped(mesh, s.shape, s.dtype, *p), shapes, step.partition())
+
+
+def audited(lowered):
+    mesh, _ = healthy()
+    return audit(lowered.compile(compiler_options=QUICKLY).as_text(), dict(mesh.shape))
+
+
+@functools.cache
+def gradients():
+    """The collectives of the program that makes a step's gradients."""
+    mesh, _ = healthy()
+    _, step = model_and_step(tiny(), vocabulary=128)
+    slots = 2 * mesh.shape["data"] * mesh.shape["fsdp"]
+    of_row = {"audio": (SAMPLES,), "samples": (), "tokens": (TOKENS,), "audio_at": (TOKENS,)}
+    of_row |= {"targets": (TOKENS,), "kind": (TOKENS,)}
+    batch = {
+        name: shaped(mesh, (slots, ROWS, *shape), jnp.float32 if name == "audio" else jnp.int32, REPLICA_AXES)
+        for name, shape in of_row.items()
+    }
+    floats = [shaped(mesh, (n,), jnp.float32) for n in (len(KINDS), len(jax.tree.leaves(step.shapes)))]
+    params, _ = state_of(step, mesh)
+    return audited(jax.jit(step.gradients(mesh)).lower(params, batch, *floats, shaped(mesh, (), jnp.int32)))
+
+
+def test_the_rings_carry_one_hop_sends_and_nothing_else():
+    rows = gradients()
+    assert foreign(rows) == []
+    assert {row.axes for row in rows if row.kind == "collective-permute"} == {("tensor",)}
+    others = {row.axes for row in rows if row.kind != "collective-permute"}
+    assert others == {("data",), ("fsdp",), REPLICA_AXES}
+
+
+def test_every_send_rides_a_live_circuit():
+    _, where = healthy()
+    board = Switchboard(KHopRing(num_nodes=8, hops=2), GPUS_PER_NODE)
+    board.apply(board.switch(place(board.topology, (), 2).groups))
+    assert unlit(gradients(), where, board.circuits()) == []
+
+
+def test_it_does_whichever_two_nodes_of_ten_are_gone():
+    topology = KHopRing(num_nodes=10, hops=2)
+    for failed in itertools.combinations(range(10), 2):
+        groups = place(topology, failed, 2).groups
+        assert len(groups) == 4
+        board = Switchboard(topology, GPUS_PER_NODE)
+        board.apply(board.switch(groups, failed))
+        where = [gpu for nodes in groups for gpu in gpu_order(topology, nodes, GPUS_PER_NODE)]
+        assert unlit(gradients(), where, board.circuits()) == [], failed
+
+
+def test_every_link_carries_the_same_and_most_of_it_for_each_microbatch():
+    _, where = healthy()
+    got = loads(gradients(), where)
+    assert len(got) == 16
+    assert len({(load.bytes, load.bytes_per_iteration) for load in got}) == 1
+    assert got[0].bytes_per_iteration > got[0].bytes > 0
+
+
+def test_the_update_communicates_nothing():
+    mesh, _ = healthy()
+    _, step = model_and_step(tiny(), vocabulary=128)
+    state = state_of(step, mesh)
+    sums = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, jnp.int32, sharding=s.sharding), state[0])
+    scales, norm = shaped(mesh, (len(jax.tree.leaves(sums)),), jnp.float32), shaped(mesh, (), jnp.float32)
+    assert audited(jax.jit(step.update(mesh), donate_argnums=0).lower(state, sums, scales, norm)) == []
