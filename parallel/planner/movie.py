@@ -1,0 +1,137 @@
+"""A fault plan lived through on a small fabric: a picture of what happened, and one of the circuits that switch."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+
+from parallel.fabric.baselines import check_tensor
+from parallel.fabric.draw import fabric_svg, spans
+from parallel.fabric.faults import Event, FaultPlan
+from parallel.fabric.placement import Placement, rearrange, rings_changed
+from parallel.fabric.topology import KHopRing
+from parallel.fabric.transceiver import Switchboard, Switching
+
+Ring = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What the page shows at a time."""
+
+    when: str  # "step 5", one for several frames
+    title: str
+    words: str
+    svg: str
+    kind: str  # "start", "lost", "back" or "switch"
+    commands: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+
+def frames(num_nodes: int, gpus_per_node: int, hops: int, tensor: int, plan: FaultPlan) -> list[Frame]:
+    """The fabric at first, and two frames for each moment of the plan: what happened, and what was done about it."""
+    check_tensor(gpus_per_node, tensor)
+    plan.check(num_nodes)
+    ring = KHopRing(num_nodes, hops)
+    board, nodes_per_group = Switchboard(ring, gpus_per_node), max(1, tensor // gpus_per_node)
+
+    def draw(slots: Iterable[Ring], failed: Iterable[int], title: str, switched: Iterable = ()) -> str:
+        return fabric_svg(num_nodes, gpus_per_node, hops, slots, failed, title, switched=switched)
+
+    failed: frozenset[int] = frozenset()
+    placement = rearrange(Placement(), ring, failed, nodes_per_group)
+    slots = list(placement.groups)
+    switching = board.apply(board.switch(placement.groups, failed))
+    title = f"{_count(len(slots), 'ring')} on {num_nodes} nodes that are all well"
+    words = f"{_count(len(switching.commands), 'switch command')} opened the rings from loopback."
+    shown = [Frame("start", title, words, draw(slots, failed, title), "start", *_orders(switching))]
+    for when, events in groupby(plan.events, key=lambda event: event.when):
+        events = list(events)
+        lost = {event.node for event in events if event.kind == "lose"}
+        failed = (failed | lost) - {event.node for event in events if event.kind == "back"}
+        broken = [() if lost & set(slot) else slot for slot in slots]
+        step, title = f"step {when[0]}", _title(events)
+        svg, kind = draw(broken, failed, title), "lost" if lost else "back"
+        shown.append(Frame(step, title, _damage(slots, broken, events), svg, kind))
+        before, placement = placement, rearrange(placement, ring, failed, nodes_per_group)
+        settled = settle(slots, placement.groups)
+        switching = board.apply(board.switch(placement.groups, failed))
+        changed = rings_changed(before, placement)
+        title, words = _outcome(len(before.groups), len(placement.groups), changed, switching)
+        svg = draw(settled, failed, title, newly_lit(slots, settled))
+        shown.append(Frame(step, title, words, svg, "switch", *_orders(switching)))
+        slots = settled
+    return shown
+
+
+def settle(slots: Sequence[Ring], groups: Sequence[Ring]) -> list[Ring]:
+    """Gives every ring a lasting place, and so a colour: where it was, or where most of its nodes were.
+
+    >>> settle([(0, 1), (2, 3), (4, 5)], [(0, 1), (4, 6), (2, 5)])
+    [(0, 1), (2, 5), (4, 6)]
+    >>> settle([(0, 1), (2, 3)], [(2, 3)])
+    [(), (2, 3)]
+    """
+    settled = [slot if slot in groups else () for slot in slots]
+    fresh = [group for group in groups if group not in slots]
+    settled += [()] * max(0, len(fresh) - settled.count(()))
+    old = [*slots, *[()] * (len(settled) - len(slots))]
+    for group in fresh:
+        free = [place for place, slot in enumerate(settled) if not slot]
+        settled[max(free, key=lambda place: len(set(old[place]) & set(group)))] = group
+    return settled
+
+
+def newly_lit(before: Iterable[Ring], after: Iterable[Ring]) -> list[tuple[int, int]]:
+    """Pairs of nodes that are joined in `after` and were not before."""
+    joined = {frozenset(pair) for ring in before for pair in pairwise(ring)}
+    return [pair for ring in after for pair in pairwise(ring) if frozenset(pair) not in joined]
+
+
+def _orders(switching: Switching) -> tuple[tuple[str, ...], float]:
+    commands = (f"node {node} · bundle {bundle} → {path}" for node, bundle, path in switching.commands)
+    return tuple(commands), switching.seconds
+
+
+def _outcome(before: int, after: int, changed: int, switching: Switching) -> tuple[str, str]:
+    """Title and words for what switching did: rings before and after, and how many are not as they were."""
+    commands = f"{_count(len(switching.commands), 'switch command')}, carried out side by side. "
+    untouched = f"{_count(after - max(0, changed - max(0, before - after)), 'ring')} untouched."
+    if after < before:
+        title = f"Too few nodes in reach: {_count(after, 'ring')} remain{'s' * (after == 1)}"
+    elif after > before:
+        title = f"Circuits switch, and {_count(after, 'ring')} run again"
+    elif changed:
+        title = "Circuits switch, and every ring is whole"
+    else:
+        title = "No ring has to change"
+    return title, f"{commands if switching.commands else ''}{_count(changed, 'ring')} changed, {untouched}"
+
+
+def _title(events: Sequence[Event]) -> str:
+    """
+    >>> _title([Event("lose", 3, 5), Event("lose", 4, 5), Event("back", 1, 5)])
+    'Nodes 3 and 4 are lost, node 1 is back before step 5'
+    """
+    parts = []
+    for kind, word in (("lose", "lost"), ("back", "back")):
+        nodes = [str(event.node) for event in events if event.kind == kind]
+        if nodes:
+            node, are = ("node", "is") if len(nodes) == 1 else ("nodes", "are")
+            parts.append(f"{node} {' and '.join(nodes)} {are} {word}")
+    moment = {"recovering": "while recovering from", "saving": "while saving"}.get(events[0].moment, events[0].moment)
+    words = ", ".join(parts) + f" {moment} step {events[0].step}"
+    return words[0].upper() + words[1:]
+
+
+def _damage(slots: list[Ring], broken: list[Ring], events: Sequence[Event]) -> str:
+    gone = [f"ring {place} (nodes {spans(slot)})" for place, slot in enumerate(slots) if slot and not broken[place]]
+    if gone:
+        words = f"{' and '.join(gone)} {'is' if len(gone) == 1 else 'are'} broken; the others run on."
+        return words[0].upper() + words[1:]
+    if any(event.kind == "lose" for event in events):
+        return "No ring was broken: there were only spares."
+    return "A node that comes back is a spare until it is wired in."
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
