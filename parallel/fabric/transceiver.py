@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from parallel.fabric.detour import Damage
 from parallel.fabric.topology import Gpu, Port, Topology, bundle_position
 
 PATHS = ("loopback", "main", "backup")
@@ -191,6 +192,19 @@ class Switchboard:
                     return None
                 node, position = peer
         return node, (position + 1) % self.gpus_per_node
+
+    def damage(self) -> Damage:
+        """What is broken now, for `place_around` to go round."""
+        ill = np.argwhere((self.health != 0).any(axis=2)).tolist()
+        paths = {
+            (node, bundle): frozenset(
+                path
+                for path in PATHS
+                if all(self.ocstrx(node, bundle, module).can(path) for module in range(OCSTRX_PER_BUNDLE))
+            )
+            for node, bundle in ill
+        }
+        return Damage(frozenset(self.cut_fibres), paths)
 
     def _facing(self, node: int, port: Port, module: int) -> tuple[int, int] | None:
         """The node and position at the other end of a fibre, if it is whole and the OCSTrx there faces it."""
