@@ -14,7 +14,7 @@ import numpy as np
 
 SUM_BITS = 30  # |sum| < 2**30 leaves a bit of room below int32's limit for rounding
 GROWTH_BITS = 3  # a maximum may grow 8-fold from one step to the next before the step is done again
-SLACK_BITS = 10  # and fall 128-fold, which leaves the largest term 20 bits at a thousand terms in one sum
+SLACK_BITS = 10  # and fall 128-fold: of a thousand terms in one sum, the largest then has 10 of its 20 bits left
 MAX_EXPONENT = 120  # 2**e and 2**-e stay normal float32 numbers
 
 
@@ -57,6 +57,6 @@ def from_fixed(total, scale):
 
 
 def fixed_sum_ref(terms: list[np.ndarray], exponent: int) -> np.ndarray:
-    """The same sum in Python's unbounded integers and exact fractions of two."""
-    rounded = [np.rint(np.ldexp(np.asarray(t, np.float64), exponent)).astype(object) for t in terms]
-    return np.ldexp(sum(int_array.astype(np.float64) for int_array in rounded), -exponent)
+    """The same sum in Python's unbounded integers."""
+    whole = [np.rint(np.ldexp(np.asarray(t, np.float64), exponent)).astype(np.int64).astype(object) for t in terms]
+    return np.ldexp(sum(whole).astype(np.float64), -exponent)
