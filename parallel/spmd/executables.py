@@ -5,6 +5,9 @@ of a mesh depends only on its shape: the devices enter as a list of ids. So a pr
 stand-in mesh, serialized, and loaded with the ids of the devices that are there. After a failure nothing is
 compiled if the smaller shape was compiled before, which `prepare` does in the background.
 
+A program has to come fresh from the compiler. On CPUs XLA cannot serialize again what it has deserialized, neither
+what was relocated nor what came out of JAX's compilation cache; the program loads, and fails when it runs.
+
 Uses two private parts of JAX (0.10, 0.11): the unpickler of `jax.experimental.serialize_executable`, whose
 public form can load a program only onto the devices it was compiled for, and `get_compile_options`.
 """
@@ -42,6 +45,7 @@ class _Relocator(serialize_executable._JaxPjrtUnpickler):
 
 def relocate(compiled: jax.stages.Compiled, old: Mesh, new: Mesh) -> jax.stages.Compiled:
     """Loads `compiled`, made for the devices of `old`, onto the devices of `new` (a mesh of the same shape)."""
+    assert old.devices.shape == new.devices.shape, f"{old.shape} is not {new.shape}, and XLA would not notice."
     serialized, in_tree, out_tree = serialize_executable.serialize(compiled)
     unloaded, args_info, no_kwargs = _Relocator(serialized, list(old.devices.flat), list(new.devices.flat)).load()
     return jax.stages.Compiled(unloaded.load(), [], in_tree.unflatten(args_info), out_tree, no_kwargs=no_kwargs)
@@ -56,6 +60,12 @@ class Program:
     """
 
     def __init__(self, lower: Callable[[Mesh], jax.stages.Lowered], devices: list[jax.Device]):
+        cache = jax.config.jax_enable_compilation_cache and jax.config.jax_compilation_cache_dir
+        if cache and devices[0].platform == "cpu":
+            raise ValueError(
+                f"JAX's compilation cache is on, in {cache!r}, and on CPUs what comes out of it cannot be moved to "
+                "other devices; run with JAX_ENABLE_COMPILATION_CACHE=0."
+            )
         self._lower = lower
         self._devices = devices
         self._compiled: dict[tuple, jax.stages.Compiled] = {}
