@@ -143,26 +143,30 @@ def aligned_pairs(topology: Topology, tree: FatTree, alive: np.ndarray, m: int, 
 
     With an odd K the last bundle is left to the other groups, so that no node needs it twice.
     """
+    reach = topology.hops - topology.shares_last_bundle
     rows = alive.reshape(tree.nodes_per_tor, tree.num_tors)
     corners = list(itertools.product(range(0, tree.nodes_per_tor - 1, 2), range(0, tree.num_tors, SWEEP)))
-    reach = topology.hops - topology.shares_last_bundle
-    sweeps = [align(rows[row : row + 2, column : column + SWEEP], m, reach) for row, column in corners]
-    sets = [
-        np.array(columns) + column + tree.num_tors * np.array([[row], [row + 1]])
-        for (row, column), sweep, n in zip(corners, sweeps, shares(sweeps, wanted), strict=True)
-        for columns in sweep.sets(n)
-    ]
-    return np.array(sets, np.int64).reshape(-1, 2, m)
+
+    def sweep(row: int, column: int) -> PairOfRows:
+        return align(rows[row : row + 2, column : column + SWEEP], m, reach)
+
+    found = []
+    crossing = [sweep(*corner).crossing for corner in corners]
+    for (row, column), n in zip(corners, shares(crossing, wanted), strict=True):
+        origin = column + tree.num_tors * np.array([[row], [row + 1]])
+        found += [origin + columns for columns in sweep(row, column).sets(n)]  # swept again: its memory is large
+    return np.array(found, np.int64).reshape(-1, 2, m)
 
 
-def shares(sweeps: list[PairOfRows], wanted: int) -> list[int]:
-    """How many sets each sweep gives so that together they give `wanted`, or all they can, with least crossing."""
+def shares(crossing: list[np.ndarray], wanted: int) -> list[int]:
+    """How many sets each pair of rows gives, so that together they give `wanted`, or all they can, with the
+    fewest crossing ranks; `crossing[pair][n]` is what n sets cost."""
     cheapest, choices = np.zeros(1, np.int64), []
-    for sweep in sweeps:
-        possible = np.flatnonzero(sweep.crossing < NEVER)
+    for costs in crossing:
+        possible = np.flatnonzero(costs < NEVER)
         total = np.full((possible.size, cheapest.size + possible.size - 1), np.iinfo(np.int64).max // 2)
         for n in possible:
-            total[n, n : n + cheapest.size] = cheapest + sweep.crossing[n]
+            total[n, n : n + cheapest.size] = cheapest + costs[n]
         choices.append(total.argmin(axis=0))
         cheapest = total.min(axis=0)
     rest, taken = min(wanted, cheapest.size - 1), []

@@ -134,6 +134,7 @@ class Switchboard:
         command and stay as they are.  Refuses, with the reason, what the wiring cannot do.
         """
         rings, failed = tuple(map(tuple, rings)), frozenset(failed)
+        self.topology.healthy(failed)  # refuses nodes that do not exist
         target = np.zeros(self.paths.shape[:2], np.int8)
         for (node, bundle), path in self._wanted(rings, failed).items():
             target[node, bundle] = PATHS.index(path)

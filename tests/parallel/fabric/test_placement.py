@@ -135,6 +135,20 @@ def test_the_switchboard_accepts_every_placement(world, data):
         assert board.walk((group[0], 0)) == gpu_order(topology, group, gpus_per_node=6)
 
 
+@settings(max_examples=50)
+@given(worlds(largest=20), st.integers(0, 39))
+def test_a_node_that_goes_and_comes_back_leaves_the_fabric_as_it_was(world, node):
+    topology, failed, m = world
+    failed = failed - {node % topology.num_nodes}
+    board = Switchboard(topology, gpus_per_node=6)
+    board.apply(board.switch(place(topology, failed, m).groups, failed))
+    paths, circuits = board.paths.copy(), board.circuits()
+    away = failed | {node % topology.num_nodes}
+    board.apply(board.switch(place(topology, away, m).groups, away))
+    board.apply(board.switch(place(topology, failed, m).groups, failed))
+    assert (board.paths == paths).all() and board.circuits() == circuits
+
+
 @given(worlds())
 def test_nothing_changes_where_nothing_happened(world):
     topology, failed, m = world
@@ -158,6 +172,27 @@ def test_a_live_placement_does_what_rearranging_does(world, flips):
         assert len(live) == len(after.groups) == len(place(topology, failed, m).groups)
         assert change.rings_changed == rings_changed(before, rearrange(before, topology, failed, m))
         before = after
+
+
+@pytest.mark.parametrize("topology", [KHopLine(17, 2), KHopRing(17, 2), KHopRing(17, 3)], ids=str)
+def test_any_two_losses_leave_the_most_groups(topology):
+    for pair, m in itertools.product(itertools.permutations(range(0, 17, 2), 2), (3, 4)):
+        live, failed = LivePlacement(topology, (), m), set()
+        for node in pair:
+            live.lose(node)
+            failed.add(node)
+            assert len(live) == len(place(topology, failed, m).groups)
+
+
+@pytest.mark.parametrize("topology", [KHopLine(500, 2), KHopRing(500, 2)], ids=str)
+def test_a_live_placement_sees_the_whole_of_a_long_segment(topology):
+    live, before, failed = LivePlacement(topology, {400, 401}, 7), place(topology, {400, 401}, 7), {400, 401}
+    for node in (250, 3, 251, 399, 60):
+        failed.add(node)
+        change, after = live.lose(node), rearrange(before, topology, failed, 7)
+        assert change.rings_changed == rings_changed(before, after)
+        before = live.placement()
+        assert len(before.groups) == len(after.groups)
 
 
 @settings(max_examples=60)
