@@ -139,21 +139,14 @@ def _one_hop(pairs: Sequence[tuple[int, int]], mesh_shape: Mapping[str, int]) ->
 
 
 def _sent(found: hlo.Communication, axes: tuple[str, ...]) -> int:
-    """Bytes that a device sends, at least: what the best algorithm of each kind needs."""
+    """Bytes that a device sends: what the best algorithm of each kind needs."""
     if not axes:
         return 0
-    members = max(map(len, found.groups), default=0)
+    members = max(map(len, found.groups), default=1)
+    for_others = -(-found.bytes * (members - 1) // members)  # if each member gets an equal part
     return {
-        "collective-permute": found.bytes,
-        "collective-broadcast": found.bytes,
         "all-gather": found.bytes * (members - 1),
-        "all-reduce": 2 * _share(found.bytes, members),
-        "reduce-scatter": _share(found.bytes, members),
-        "all-to-all": _share(found.bytes, members),
-        "ragged-all-to-all": found.bytes,  # may all go elsewhere
-    }[found.kind]
-
-
-def _share(total: int, members: int) -> int:
-    """What is not for the device itself, if each member gets an equal part."""
-    return -(-total * (members - 1) // members) if members else 0
+        "all-reduce": 2 * for_others,
+        "reduce-scatter": for_others,
+        "all-to-all": for_others,
+    }.get(found.kind, found.bytes)
