@@ -14,8 +14,9 @@ from stepjax.model.layers import part
 from stepjax.train.sharding import dim_of, specs
 from stepjax.train.step import group_of
 
-# For programs that run once: half of the time to compile.
-jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+# For programs that run once: a quarter of the time to compile.
+QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
+jit = functools.partial(jax.jit, compiler_options=QUICK)
 
 
 def on_ring(f, size, args, in_specs, out_specs):

@@ -18,11 +18,11 @@ def argmax(logits_Bv, group: Group):
 
 
 def greedy(model: StepAudio, batch, stop: int, max_new: int, group: Group):
-    """Continues every prompt by `max_new` tokens; after `stop` comes only `stop`.
+    """Continues every prompt by `max_new` tokens; after `stop`, or in a full row, comes only `stop`.
 
     Each token takes one pass over the whole row, which is meant for short answers to many rows.
 
-    Args:    batch: audio, samples, tokens, audio_at as in training, and prompt_tokens [B]; rows must have room.
+    Args:    batch: audio, samples, tokens, audio_at as in training, and prompt_tokens [B], at least 1.
     Returns: [B, max_new] token ids.
     """
     tokens_BL, lengths_B = batch["tokens"], batch["prompt_tokens"]
@@ -32,9 +32,11 @@ def greedy(model: StepAudio, batch, stop: int, max_new: int, group: Group):
     def step(i, carry):
         tokens_BL, answer_BN, done_B = carry
         hidden_BLD = model.read(tokens_BL, batch["audio_at"], audio_BAD, group)
-        last_BD = jnp.take_along_axis(hidden_BLD, (lengths_B + i - 1)[:, None, None], axis=1)[:, 0]
+        last_B = lengths_B + i - 1  # the place that is asked for the token after it
+        last_BD = jnp.take_along_axis(hidden_BLD, last_B[:, None, None], axis=1, mode="clip")[:, 0]
+        done_B |= last_B >= tokens_BL.shape[1]
         token_B = jnp.where(done_B, stop, argmax(model.logits(last_BD), group))
-        tokens_BL = tokens_BL.at[rows, lengths_B + i].set(token_B, mode="drop")
+        tokens_BL = tokens_BL.at[rows, last_B + 1].set(token_B, mode="drop")
         return tokens_BL, answer_BN.at[:, i].set(token_B), done_B | (token_B == stop)
 
     start = tokens_BL, jnp.full((len(rows), max_new), stop, jnp.int32), jnp.zeros(len(rows), bool)

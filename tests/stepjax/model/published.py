@@ -3,16 +3,15 @@
 Stored there and not here: `encoder.positional_embedding.weight`, which is a formula (layers.sinusoids).
 """
 
-import jax.numpy as jnp
+import math
+
+import jax
 from flax import nnx
 
 
 def linear(kernel, num_in: int):
     """[in..., out...] -> [out, in], where the first `num_in` dimensions are inputs."""
-    rows = 1
-    for n in kernel.shape[:num_in]:
-        rows *= n
-    return kernel.reshape(rows, -1).T
+    return kernel.reshape(math.prod(kernel.shape[:num_in]), -1).T
 
 
 def conv(kernel_3io):
@@ -84,7 +83,5 @@ def prefixed(part, tensors):
 
 def unstacked(blocks):
     """Parameters of every block, from those stacked along a leading axis."""
-    if not isinstance(blocks, dict):
-        return list(jnp.asarray(blocks)) if not hasattr(blocks, "shape") else [blocks[i] for i in range(len(blocks))]
-    rows = {name: unstacked(value) for name, value in blocks.items()}
-    return [{name: row[i] for name, row in rows.items()} for i in range(len(next(iter(rows.values()))))]
+    count = len(jax.tree.leaves(blocks)[0])
+    return [jax.tree.map(lambda x: x[n], blocks) for n in range(count)]
