@@ -14,6 +14,7 @@ from stepjax.model.group import Group
 from stepjax.model.layers import LayerNorm, Stack, bias, part, sinusoids, weight, zeros
 
 MASKED = -1e10
+FRONT_SCALE = 2.0  # mels are small and GELU halves them: the positions that are added must not drown them
 
 
 class EncoderAttention(nnx.Module):
@@ -90,8 +91,9 @@ class Encoder(nnx.Module):
 
     def __init__(self, config, *, rngs: nnx.Rngs):
         width = config.width
-        self.conv1_3MW, self.conv1_bias_W = weight(rngs, 3, config.mels, width, fan_in=3 * config.mels), zeros(width)
-        self.conv2_3WW, self.conv2_bias_W = weight(rngs, 3, width, width, fan_in=3 * width), zeros(width)
+        self.conv1_3MW = weight(rngs, 3, config.mels, width, fan_in=3 * config.mels, scale=FRONT_SCALE)
+        self.conv2_3WW = weight(rngs, 3, width, width, fan_in=3 * width, scale=FRONT_SCALE)
+        self.conv1_bias_W, self.conv2_bias_W = zeros(width), zeros(width)
         self.stack = Stack(lambda r: EncoderBlock(config, rngs=r), config.layers, config.remat, rngs=rngs)
         self.after_norm = LayerNorm(width)
 

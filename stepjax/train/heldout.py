@@ -21,7 +21,7 @@ from stepjax.infer.greedy import greedy
 from stepjax.train.corpus import TRAINED_ON, Corpus
 from stepjax.train.objective import cross_entropy, sums_by_kind
 from stepjax.train.step import INPUTS, group_of, whole_over_fsdp
-from stepjax.train.trainer import Trainer, in_microbatches
+from stepjax.train.trainer import Trainer, in_microbatches, in_order
 
 SPARE_TOKENS = 4  # an answer may be this much longer than the longest text of the corpus
 
@@ -96,4 +96,5 @@ class Heldout:
     def _run(self, program: Program, arrays: dict[str, np.ndarray], step: int) -> np.ndarray:
         trainer = self.trainer
         batch = trainer.on_mesh(in_microbatches(arrays, self.microbatch, trainer.rings), REPLICA_AXES)
-        return np.asarray(trainer.cluster.run(program.on(trainer.mesh), trainer.state[0], batch, step=step))
+        results = trainer.cluster.run(program.on(trainer.mesh), trainer.state[0], batch, step=step)
+        return in_order(np.asarray(results), trainer.rings)

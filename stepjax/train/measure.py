@@ -119,7 +119,8 @@ def _wait(look, process: subprocess.Popen, what: str):
         if seen:
             return seen
         if process.poll() is not None:
-            raise RuntimeError(f"the run ended with code {process.returncode} before {what}; run it by itself to see why.")
+            code = process.returncode
+            raise RuntimeError(f"the run ended with code {code} before {what}; run it by itself to see why.")
         time.sleep(0.02)
     raise TimeoutError(f"waited {WAIT_SECONDS} s for {what}; the machine is too slow or too busy for this measurement.")
 

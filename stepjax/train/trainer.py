@@ -49,18 +49,31 @@ class Recovered:
     watch: Stopwatch
 
 
-def in_microbatches(arrays: Mapping[str, np.ndarray], rows: int, rings: int) -> dict[str, np.ndarray]:
-    """[M * rows, ...] -> [M', rows, ...] with M' a multiple of `rings`, filled up with zeros.
+def num_slots(microbatches: int, rings: int) -> int:
+    """Places for microbatches on each ring; never one, lest XLA takes the loop's body out of the loop."""
+    return max(2, -(-microbatches // rings))
 
-    >>> in_microbatches({"x": np.ones((6, 5))}, rows=2, rings=2)["x"].shape
-    (4, 2, 5)
+
+def in_microbatches(arrays: Mapping[str, np.ndarray], rows: int, rings: int) -> dict[str, np.ndarray]:
+    """[M * rows, ...] -> [rings * slots, rows, ...]: microbatch m on ring m % rings, the rest zeros.
+
+    >>> x = np.arange(6)
+    >>> in_microbatches({"x": x}, rows=2, rings=2)["x"].tolist()
+    [[0, 1], [4, 5], [2, 3], [0, 0]]
     """
 
     def split(x):
         x = x.reshape(-1, rows, *x.shape[1:])
-        return np.pad(x, [(0, -len(x) % rings)] + [(0, 0)] * (x.ndim - 1))
+        slots = num_slots(len(x), rings)
+        x = np.pad(x, [(0, slots * rings - len(x))] + [(0, 0)] * (x.ndim - 1))
+        return x.reshape(slots, rings, *x.shape[1:]).swapaxes(0, 1).reshape(x.shape)
 
     return {name: split(x) for name, x in arrays.items()}
+
+
+def in_order(results: np.ndarray, rings: int) -> np.ndarray:
+    """[rings * slots, ...] -> [slots * rings, ...]: results of microbatches in the order of the batch."""
+    return results.reshape(rings, -1, *results.shape[1:]).swapaxes(0, 1).reshape(results.shape)
 
 
 class Trainer:
@@ -151,7 +164,7 @@ class Trainer:
     def _lower_gradients(self, mesh: Mesh):
         whole, split = NamedSharding(mesh, P()), NamedSharding(mesh, P(REPLICA_AXES))
         rings = math.prod(mesh.shape[axis] for axis in REPLICA_AXES)
-        slots = -(-self.num_microbatches // rings)
+        slots = num_slots(self.num_microbatches, rings)
         batch = {
             name: jax.ShapeDtypeStruct((slots * rings, self.microbatch, *s.shape[1:]), s.dtype, sharding=split)
             for name, s in self.batch_shapes.items()
@@ -192,12 +205,12 @@ class Trainer:
         weights = (self.kind_weights / max(self.kind_weights @ counts, 1e-9)).astype(np.float32)
         split = in_microbatches(arrays, self.microbatch, self.rings)
         batch = self.on_mesh(split, REPLICA_AXES)
-        slots = self.on_mesh(np.int32(len(split["kind"]) // self.rings))
+        slots = self.on_mesh(np.int32(-(-self.num_microbatches // self.rings)))
         while True:
             scales = self.on_mesh(reduce.scales(self.exponents))
             inputs = self.state[0], batch, self.on_mesh(weights), scales, slots
             total, largest, norm, losses = self.cluster.run(self.gradients, *inputs, step=n)
-            sums = np.asarray(losses, np.float64).sum(axis=(0, 1))
+            sums = np.array([math.fsum(of_kind) for of_kind in np.asarray(losses).reshape(-1, len(KINDS)).T])
             largest = np.asarray(largest)
             if not (np.isfinite(sums).all() and np.isfinite(largest).all()):
                 raise NotFinite(
