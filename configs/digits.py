@@ -12,26 +12,37 @@ from configs import quickstart
 
 def get_config() -> ConfigDict:
     c = quickstart.get_config()
-    c.steps = 1200
+    c.steps = 2000
     c.faults = ""
+
+    c.fabric.kind = "line"  # one node of two devices without a ring: what two cores do best
+    c.fabric.num_nodes = 1
+    c.fabric.gpus_per_node = 2
+    c.mesh.tensor = 1
 
     c.data.kind = "fsdd"
     c.data.utterances = 1_000_000  # strings are made when asked for: no two of a run are alike
     c.data.heldout = 250
-    c.data.max_seconds = 4.0
+    c.data.max_seconds = 4.0  # a string ends before the digit that would not fit
     c.data.max_digits = 7
     c.data.gap_seconds = (0.02, 0.2)  # silence between two digits
     c.data.heldout_below = 5  # recordings 0 to 4 of every digit and speaker are held out
     c.data.augment = ConfigDict({"speed": 0.1, "snr_db": (15.0, 40.0), "gain_db": 6.0})
-    c.data.text_size = 400
     c.data.tasks = ConfigDict({"transcribe": 1.0})
     c.data.global_batch = 32
     c.data.microbatch = 8
 
-    c.model.encoder.layers = 3
-    c.optimizer.learning_rate = 2e-3
-    c.optimizer.warmup = 60
+    c.model.adaptor_hidden = 128
+    c.model.encoder.width = 64
+    c.model.encoder.hidden = 256
+    c.model.decoder.width = 96
+    c.model.decoder.heads = 4
+    c.model.decoder.head_size = 24
+    c.model.decoder.hidden = 256
+
+    c.optimizer.learning_rate = 3e-3
+    c.optimizer.warmup = 50
     c.optimizer.final = 0.02
     c.checkpoint.every = 200
-    c.evaluate.every = 200
+    c.evaluate.every = 500
     return c

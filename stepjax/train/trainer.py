@@ -106,8 +106,9 @@ class Trainer:
         self.exponents = np.zeros(len(jax.tree.leaves(step.shapes)), np.int32)
         self.state: Any = None
         self.copies: snapshot.Snapshot | None = None
-        self.generation: Generation
-        self._enter(supervisor.first())
+        self.generation = supervisor.first()
+        self.prepare()
+        self._enter(self.generation)
 
     # -- the mesh of the moment ------------------------------------------------------------------------------
 
