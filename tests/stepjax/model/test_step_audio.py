@@ -61,11 +61,21 @@ def test_a_row_sounds_alike_however_long_its_neighbours_are(listen):
         np.testing.assert_allclose(narrow[row - 1, :patches], wide[row, :patches], atol=2e-5)
 
 
-class Shown:
-    """In the decoder's place: gives what the decoder is given."""
+@pytest.mark.parametrize("size", [1, 4])
+def test_the_encoder_hears_the_mel_of_every_row_and_all_but_two_of_its_frames(model, size):
+    graph, params, parts = split(model)
 
-    def __call__(self, x_BlD, group):
-        return group.gather(x_BlD, dim=1)
+    def listen(params, audio_BS, samples_B, group):
+        module = nnx.merge(graph, params)
+        module.encoder = lambda mel_BFM, frames_B, group: (mel_BFM, frames_B)  # they show what they are given
+        module.adaptor = lambda given, group: given
+        return module.listen(audio_BS, samples_B, group)
+
+    mel_BFM, frames_B = on_ring(listen, size, [params, BATCH["audio"], BATCH["samples"]], (parts, P(), P()), P())
+    want_BFM = mel.log_mel(BATCH["audio"], BATCH["samples"])
+    np.testing.assert_array_equal(frames_B, mel.num_frames(BATCH["samples"]) - 2)
+    np.testing.assert_allclose(mel_BFM[:, : want_BFM.shape[1]], want_BFM, atol=5e-4)
+    assert not mel_BFM[:, want_BFM.shape[1] :].any()
 
 
 @pytest.mark.parametrize("size", [1, 4])
@@ -77,7 +87,7 @@ def test_sound_lands_exactly_at_audio_at_and_nowhere_else(model, size):
 
     def read(params, group):
         module = nnx.merge(graph, params)
-        module.decoder = Shown()
+        module.decoder = lambda x_BlD, group: group.gather(x_BlD, dim=1)  # it shows what it is given
         return module.read(BATCH["tokens"], audio_at_BL, audio_BAD, group)
 
     want_BLD = np.asarray(params["table"]["table_VD"])[BATCH["tokens"]]
