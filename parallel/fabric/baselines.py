@@ -71,9 +71,14 @@ class KHop:
 
     def num_groups(self, alive: np.ndarray, gpus_per_node: int, tensor: int) -> np.ndarray:
         check_tensor(gpus_per_node, tensor)
+        topology = (KHopRing if self.wraps else KHopLine)(alive.shape[-1], self.hops)
+        if topology.num_bundles > gpus_per_node:
+            raise ValueError(
+                f"hops={self.hops} needs {topology.num_bundles} OCSTrx bundles in a node, but a node of "
+                f"gpus_per_node={gpus_per_node} has room for {gpus_per_node}: lower hops or use larger nodes."
+            )
         if tensor <= gpus_per_node:
             return alive.sum(axis=-1) * (gpus_per_node // tensor)
-        topology = (KHopRing if self.wraps else KHopLine)(alive.shape[-1], self.hops)
         states, nodes_per_group = alive.reshape(-1, alive.shape[-1]), tensor // gpus_per_node
         groups, exact = self._count(states, nodes_per_group)
         for state in np.flatnonzero(~exact):

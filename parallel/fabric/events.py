@@ -5,7 +5,6 @@ import math
 import re
 import reprlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 KEYS = ("node_id", "event_time", "event_type", "fault_type")
@@ -22,18 +21,14 @@ class Event(NamedTuple):
     fault: tuple[str, str, str]
 
 
-def read_events(path: str | Path) -> list[Event]:
+def read_events(data: bytes) -> list[Event]:
     """All events of a trace in the order of the file; keys that a trace does not need are left alone."""
     try:
-        text = Path(path).read_text("utf-8-sig")
-    except OSError as error:
-        raise ValueError(f"cannot read the trace {path}: {error.strerror}.") from error
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is no trace: its byte {error.start} is not UTF-8 text.") from error
-    try:
-        return [_event(line, element) for line, element in elements(text)]
-    except ValueError as error:
-        raise ValueError(f"{path}, {error}") from error
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"line {line}: byte {error.start} is not UTF-8 text.") from error
+    return [_event(line, element) for line, element in elements(text)]
 
 
 def elements(text: str) -> Iterator[tuple[int, object]]:

@@ -44,14 +44,15 @@ class Interconnect:
 
 
 def khop(hops: int, gpus_per_node: int = 4) -> Interconnect:
-    """K of the R bundle positions of a node carry 8 OCSTrx, each with a fibre; the others a plain cable.
+    """K of the R bundle positions of a node (two for K = 1) carry 8 OCSTrx, each with a fibre.
 
-    The table counts two cables for a position without OCSTrx, which is what we do.
+    The others carry plain cables, of which the table counts two.
     """
-    if not 1 <= hops <= gpus_per_node:
-        raise ValueError(f"hops={hops} needs as many bundles in a node, but gpus_per_node={gpus_per_node}.")
-    optics = 8 * hops / gpus_per_node
-    cables = 2 * (gpus_per_node - hops) / gpus_per_node
+    bundles = max(2, hops)
+    if hops < 1 or bundles > gpus_per_node:
+        raise ValueError(f"hops={hops} needs {bundles} bundles in a node, but gpus_per_node={gpus_per_node}.")
+    optics = 8 * bundles / gpus_per_node
+    cables = 2 * (gpus_per_node - bundles) / gpus_per_node
     return Interconnect(MappingProxyType({OCSTRX: optics, FIBRE: optics, DAC_6400: cables}), bandwidth=800)
 
 

@@ -7,6 +7,7 @@ JSON list of events with `node_id`, `event_time` in days, `event_type` (fault_st
 
 import itertools
 import math
+import reprlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,20 +50,32 @@ class Timeline(NamedTuple):
 
 
 def read_trace(path: str | Path, num_nodes: int = NUM_SERVERS, days: float = DAYS) -> Trace:
-    """Reads a trace of faults.
+    """Reads a file that holds a trace; see `parse_trace`."""
+    try:
+        return parse_trace(Path(path).read_bytes(), num_nodes, days)
+    except OSError as error:
+        raise ValueError(f"{path}: cannot read the trace: {error.strerror}.") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def parse_trace(data: bytes, num_nodes: int = NUM_SERVERS, days: float = DAYS) -> Trace:
+    """The outages of a cluster of `num_nodes` nodes that was watched for so many days.
 
     Faults of a node may overlap, and it is away while any of them lasts.  A fault that never ends lasts to the end
     of the trace.  An end without a start, and a second start of a fault that still lasts, are refused: something
     is missing there.  Nodes that the trace does not name are there and never fail.
     """
-    faults = _pair(path, read_events(path), days)
+    if num_nodes < 1 or not 0 < days < math.inf:
+        raise ValueError(f"num_nodes={num_nodes} and days={days} must be positive.")
+    faults = _pair(read_events(data), days)
     names = {name: number for number, name in enumerate(dict.fromkeys(name for name, _, _ in faults))}
     if len(names) > num_nodes:
-        raise ValueError(f"{path} names {len(names)} nodes, but the cluster has num_nodes={num_nodes}; raise it.")
+        raise ValueError(f"the trace names {len(names)} nodes, but the cluster has num_nodes={num_nodes}; raise it.")
     return _merge(num_nodes, days, [(names[name], start, end) for name, start, end in faults])
 
 
-def _pair(path: str | Path, events: Iterable[Event], days: float) -> list[tuple[str, float, float]]:
+def _pair(events: Iterable[Event], days: float) -> list[tuple[str, float, float]]:
     """(node, first day, last day) of every fault, by first day."""
     begun: dict[tuple, Event] = {}
     faults, last = [], days
@@ -70,15 +83,15 @@ def _pair(path: str | Path, events: Iterable[Event], days: float) -> list[tuple[
         same, last = (event.node, event.fault), max(last, event.day)
         if event.starts and same in begun:
             raise ValueError(
-                f"{path}, line {event.line}: node {event.node} cannot start this fault again: it started on line "
-                f"{begun[same].line} and has not ended."
+                f"line {event.line}: node {reprlib.repr(event.node)} cannot start this fault again: it started on "
+                f"line {begun[same].line} and has not ended."
             )
         if event.starts:
             begun[same] = event
         elif same in begun:
             faults.append((event.node, begun.pop(same).day, event.day))
         else:
-            raise ValueError(f"{path}, line {event.line}: node {event.node} ends a fault that it did not start.")
+            raise ValueError(f"line {event.line}: node {reprlib.repr(event.node)} ends a fault that it did not start.")
     faults += [(event.node, event.day, last) for event in begun.values()]
     return sorted(faults, key=lambda fault: fault[1])
 

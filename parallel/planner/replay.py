@@ -119,7 +119,7 @@ def waste_vs_fault_ratio(
     cluster: Cluster, fault_ratios: Iterable[float], draws: int, seed: int, names: list[str], tensors: list[int]
 ) -> list[dict]:
     return [
-        row | {"fault_ratio": ratio}
+        {"architecture": row["architecture"], "tensor": row["tensor"], "fault_ratio": ratio} | row
         for ratio in fault_ratios
         for row in waste(cluster, drawn(cluster, ratio, draws, seed), names, tensors)
     ]

@@ -1,0 +1,82 @@
+"""The movie: every frame follows from the plan, and the page needs nothing from elsewhere."""
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from parallel.fabric.faults import FaultPlan
+from parallel.fabric.placement import place
+from parallel.fabric.topology import KHopRing
+from parallel.planner.movie import frames, newly_lit, settle
+from parallel.planner.page import page
+
+PLAN = FaultPlan().lose(3, 5).lose(9, 8, "during").lose(10, 8, "during").back(3, 12).back(9, 20).back(10, 20)
+
+
+def test_frames_tell_what_broke_and_what_switched():
+    shown = frames(18, 4, 2, 16, PLAN)
+    assert [frame.kind for frame in shown] == ["start"] + ["lost", "switch"] * 2 + ["back", "switch"] * 2
+    lost, healed = shown[1:3]
+    assert (lost.when, lost.title) == ("step 5", "Node 3 is lost before step 5")
+    assert lost.words == "Ring 0 (nodes 0–3) is broken; the others run on." and not lost.commands
+    assert healed.title == "Circuits switch, and every ring is whole"
+    assert "1 ring changed, 3 rings untouched" in healed.words
+    assert healed.seconds == pytest.approx(1.08e-3)
+    assert all(re.fullmatch(r"node \d+ · bundle \d+ → (main|backup|loopback)", command) for command in healed.commands)
+    assert shown[3].title == "Nodes 9 and 10 are lost during step 8"
+
+
+def test_a_lost_spare_switches_nothing():
+    spare = next(iter(set(range(9)) - {n for ring in place(KHopRing(9, 2), (), 4).groups for n in ring}))
+    _, lost, rest = frames(9, 4, 2, 16, FaultPlan().lose(spare, 2))
+    assert lost.words == "No ring was broken: there were only spares."
+    assert rest.title == "No ring has to change" and not rest.commands and rest.seconds == 0
+
+
+def test_rings_keep_their_place_and_so_their_colour():
+    assert settle([(0, 1), (2, 3), (5, 6)], [(5, 6), (0, 1), (2, 4)]) == [(0, 1), (2, 4), (5, 6)]
+    assert settle([(0, 1), ()], [(2, 3), (0, 1), (4, 5)]) == [(0, 1), (2, 3), (4, 5)]
+    assert settle([], []) == []
+
+
+def test_only_new_circuits_glow():
+    assert newly_lit([(0, 1, 2)], [(2, 1), (1, 3)]) == [(1, 3)]
+
+
+class Reader(HTMLParser):
+    """Collects tags and what they point to."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.links, self.svgs, self.stops = [], [], 0, 0
+
+    def handle_starttag(self, tag, attributes):
+        self.links += [value for key, value in attributes if key in ("src", "href", "xlink:href")]
+        self.svgs += tag == "svg"
+        self.stops += "stop" in (dict(attributes).get("class") or "").split()
+        if tag not in ("meta",):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.links += [value for key, value in attributes if key in ("src", "href", "xlink:href")]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_whole_and_needs_no_network():
+    shown = frames(12, 4, 2, 16, PLAN)
+    text = page(shown, PLAN)
+    reader = Reader()
+    reader.feed(text)
+    assert reader.open == [] and reader.links == []
+    assert reader.svgs == reader.stops == len(shown)
+    outside = set(re.findall(r"https?://[^\"' <]+", text))
+    assert outside <= {"http://www.w3.org/2000/svg"}  # a name, not an address
+    assert str(PLAN) in text and "µs" in text
+
+
+def test_a_plan_that_cannot_happen_is_refused():
+    with pytest.raises(ValueError, match="there is no node 40"):
+        frames(18, 4, 2, 16, FaultPlan().lose(40, 2))
