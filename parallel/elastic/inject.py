@@ -114,7 +114,7 @@ class EmulatedCluster:
                 self.lost |= nodes  # all at once: nodes lost together miss the same beats
                 self._wipe()
             else:
-                self._take_back(nodes)
+                self._take_back(nodes & self.lost)  # the moment of a loss may never have come
             self.fired += [Fired(event, time.time()) for event in due if event.kind == kind]
         return bool(due)
 

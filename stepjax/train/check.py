@@ -1,13 +1,23 @@
 """What must hold between the parts of a config, checked before anything is made."""
 
+import functools
+
 from ml_collections import ConfigDict
 
 from parallel.fabric.faults import Event, FaultPlan
 from parallel.fabric.placement import place
-from parallel.fabric.topology import KHopLine, KHopRing, Topology
+from parallel.fabric.topology import KHopLine, KHopRing, Topology, check_ring_size
 from parallel.spmd.mesh import Layout
+from stepjax.audio import mel
 
 TOPOLOGIES = {"ring": KHopRing, "line": KHopLine}
+DTYPES = ("float32", "bfloat16")
+DIGITS_READ = ("fsdd", "heldout_below", "max_digits", "gap_seconds", "augment")
+LEAST = {
+    "steps": 1, "fabric.gpus_per_node": 1, "data.global_batch": 1, "data.microbatch": 1,
+    "model.encoder.heads": 1, "model.encoder.layers": 1, "model.decoder.heads": 1, "model.decoder.kv_heads": 1,
+    "model.decoder.layers": 1, "optimizer.warmup": 0, "checkpoint.every": 1, "checkpoint.keep": 1, "evaluate.every": 0,
+}  # fmt: skip
 
 
 def check(config: ConfigDict) -> tuple[Topology, Layout, FaultPlan]:
@@ -15,25 +25,34 @@ def check(config: ConfigDict) -> tuple[Topology, Layout, FaultPlan]:
 
     Raises: ValueError, in one sentence, for a config that cannot be run.
     """
-    if config.steps < 1:
-        raise ValueError(f"steps={config.steps}: a run has at least one step.")
+    _check_numbers(config)
     topology, layout = _fabric(config.fabric), Layout(config.mesh.tensor, config.mesh.fsdp)
     _check_groups(topology, layout, config.fabric.gpus_per_node)
-    _check_batch(config.data)
-    _check_heads(config.model, layout.tensor)
+    _check_data(config.data)
+    _check_model(config.model, layout.tensor)
     return topology, layout, _plan(config, topology.num_nodes)
+
+
+def _check_numbers(config: ConfigDict) -> None:
+    for name, least in LEAST.items():
+        value = functools.reduce(lambda part, key: part[key], name.split("."), config)
+        if value < least:
+            raise ValueError(f"{name}={value} is too few; use {least} or more.")
+    if config.optimizer.warmup >= config.steps:
+        raise ValueError(
+            f"optimizer.warmup={config.optimizer.warmup} steps do not end within steps={config.steps}; use fewer."
+        )
 
 
 def _fabric(fabric: ConfigDict) -> Topology:
     if fabric.kind not in TOPOLOGIES:
         raise ValueError(f"fabric.kind={fabric.kind!r} is not known; use one of {', '.join(TOPOLOGIES)}.")
-    if fabric.gpus_per_node < 1:
-        raise ValueError(f"fabric.gpus_per_node={fabric.gpus_per_node}: a node has at least one GPU.")
     return TOPOLOGIES[fabric.kind](fabric.num_nodes, fabric.hops)
 
 
 def _check_groups(topology: Topology, layout: Layout, gpus_per_node: int) -> None:
     nodes = layout.nodes_per_group(gpus_per_node)
+    check_ring_size(range(nodes), gpus_per_node)
     groups = len(place(topology, (), nodes).groups) * max(1, nodes * gpus_per_node // layout.tensor)
     if groups < layout.fsdp:
         raise ValueError(
@@ -43,15 +62,25 @@ def _check_groups(topology: Topology, layout: Layout, gpus_per_node: int) -> Non
         )
 
 
-def _check_batch(data: ConfigDict) -> None:
-    if data.microbatch < 1 or data.global_batch < 1 or data.global_batch % data.microbatch:
+def _check_data(data: ConfigDict) -> None:
+    missing = [name for name in DIGITS_READ if name not in data]
+    if data.kind == "fsdd" and missing:
+        raise ValueError(
+            f"data.kind='fsdd' needs data.{', data.'.join(missing)}, which this config does not have; "
+            "start from configs/digits.py."
+        )
+    if data.global_batch % data.microbatch:
         raise ValueError(
             f"data.global_batch={data.global_batch} cannot be divided into microbatches of "
-            f"data.microbatch={data.microbatch} rows; make it a multiple of {max(data.microbatch, 1)}."
+            f"data.microbatch={data.microbatch} rows; make it a multiple of {data.microbatch}."
         )
 
 
-def _check_heads(model: ConfigDict, tensor: int) -> None:
+def _check_model(model: ConfigDict, tensor: int) -> None:
+    if model.dtype not in DTYPES:
+        raise ValueError(f"model.dtype={model.dtype!r} is not known; use one of {', '.join(DTYPES)}.")
+    if model.encoder.mels != mel.NUM_MELS:
+        raise ValueError(f"model.encoder.mels={model.encoder.mels}, but the front end makes {mel.NUM_MELS}; use that.")
     split = {
         "encoder.heads": model.encoder.heads, "encoder.width": model.encoder.width,
         "encoder.hidden": model.encoder.hidden, "decoder.heads": model.decoder.heads,
@@ -73,6 +102,11 @@ def _check_heads(model: ConfigDict, tensor: int) -> None:
             f"model.decoder.heads={model.decoder.heads} is not a multiple of model.decoder.kv_heads="
             f"{model.decoder.kv_heads}; each key/value head serves an equal number of heads."
         )
+    if model.decoder.head_size % 2:
+        raise ValueError(
+            f"model.decoder.head_size={model.decoder.head_size} is odd, and rotary positions turn pairs of numbers; "
+            "use an even one."
+        )
 
 
 def _plan(config: ConfigDict, num_nodes: int) -> FaultPlan:
@@ -80,11 +114,11 @@ def _plan(config: ConfigDict, num_nodes: int) -> FaultPlan:
         plan = FaultPlan.parse(config.faults)
         plan.check(num_nodes)
     except ValueError as error:
-        raise ValueError(f"faults={config.faults!r}: {error}") from None
+        raise ValueError(f"faults: {error}") from None
     for event in plan.events:
         why = _never(event, plan, config)
         if why:
-            raise ValueError(f"faults={config.faults!r}: '{event}' will never happen, since {why}.")
+            raise ValueError(f"faults: '{event}' will never happen, since {why}.")
     return plan
 
 
@@ -92,9 +126,10 @@ def _never(event: Event, plan: FaultPlan, config: ConfigDict) -> str | None:
     """Why a run does not come to the moment of an event; None if it does."""
     if event.step >= config.steps:
         return f"the run has steps 0 to {config.steps - 1}; set steps to more than {event.step} or move it"
-    saves = (event.step + 1) % config.checkpoint.every == 0 or event.step + 1 == config.steps
-    if event.moment == "saving" and not saves:
-        return f"nothing is saved after step {event.step}; checkpoint.every={config.checkpoint.every}"
+    every = config.checkpoint.every
+    saved = min((event.step // every + 1) * every, config.steps) - 1
+    if event.moment == "saving" and event.step != saved:
+        return f"with checkpoint.every={every} nothing is saved after step {event.step}; move it to step {saved}"
     if event.moment == "recovering" and not plan.at(event.step, "before") + plan.at(event.step, "during"):
         return f"no other event of step {event.step} has to be recovered from; add one or move it"
     return None

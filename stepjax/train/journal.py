@@ -30,11 +30,11 @@ class Journal:
         _check_same_run(workdir, config)
         self.metrics, self.events = Log(workdir / "metrics.jsonl"), Log(workdir / "events.jsonl")
         self._board_folder = workdir / "tensorboard"
+        self._board: Board | None = None
         self._progress = Progress(config.steps, config.fabric.num_nodes * config.fabric.gpus_per_node)
 
     def __enter__(self) -> "Journal":
         self._progress.__enter__()
-        self._board = None
         return self
 
     def __exit__(self, *error) -> None:

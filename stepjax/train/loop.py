@@ -157,7 +157,7 @@ class Run:
         return {name: arrays[name] for name in corpora.TRAINED_ON}
 
     def begin(self) -> None:
-        """Restores the newest checkpoint, or makes the state of step 0."""
+        """Takes the run up where its newest checkpoint is, or starts it."""
         config, resumed = self.config, self.checkpoints.latest() is not None
         self.restore()
         dropped = self.journal.begin(self.n)
@@ -169,11 +169,11 @@ class Run:
         self.journal.generation(self.n, self.trainer.generation, config.fabric.num_nodes)
 
     def restore(self) -> None:
-        """Goes to the newest checkpoint, or to step 0, on the current mesh."""
+        """Goes to the newest checkpoint, on the current mesh; a new run makes its first one, of step 0."""
         trainer = self.trainer
         if self.checkpoints.latest() is None:
             trainer.initialize(self.make_params)
-            self.n = 0
+            self.checkpoints.save(0, trainer.state, trainer.exponents)
         else:
             shardings = trainer.step.shardings(trainer.mesh)
             self.n, *saved = self.checkpoints.restore(trainer.state_shapes(), shardings, len(trainer.exponents))

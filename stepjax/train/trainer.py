@@ -216,7 +216,7 @@ class Trainer:
             if not (np.isfinite(sums).all() and np.isfinite(largest).all()):
                 raise NotFinite(
                     f"the loss of step {n} is not finite; lower optimizer.learning_rate or optimizer.clip, "
-                    "and start again from the last checkpoint with the same command."
+                    "and train in another --workdir."
                 )
             terms = self.num_microbatches * self.mesh.shape["tensor"]
             if reduce.fits(self.exponents, largest, terms):
