@@ -13,8 +13,8 @@ def get_config() -> ConfigDict:
     c.faults = ""
     c.data.utterances = 96
     c.data.heldout = 8
-    c.data.global_batch = 48
-    c.data.microbatch = 12
+    c.data.global_batch = 96
+    c.data.microbatch = 6
     c.model.encoder.width = 256
     c.model.encoder.hidden = 1024
     c.model.adaptor_hidden = 512

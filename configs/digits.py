@@ -23,7 +23,7 @@ def get_config() -> ConfigDict:
     c.data.kind = "fsdd"
     c.data.utterances = 1_000_000  # strings are made when asked for: no two of a run are alike
     c.data.heldout = 250
-    c.data.max_seconds = 4.0  # a string ends before the digit that would not fit
+    c.data.max_seconds = 5.0  # a string ends before the digit that would not fit
     c.data.max_digits = 7
     c.data.gap_seconds = (0.02, 0.2)  # silence between two digits
     c.data.heldout_below = 5  # recordings 0 to 4 of every digit and speaker are held out

@@ -109,7 +109,7 @@ class Switchboard:
     """
 
     def __init__(self, topology: Topology, gpus_per_node: int, control_seconds: float = CONTROL_SECONDS):
-        if gpus_per_node < topology.num_bundles:
+        if topology.num_nodes > 1 and gpus_per_node < topology.num_bundles:  # a lone node needs none
             raise ValueError(
                 f"hops={topology.hops} needs {topology.num_bundles} OCSTrx bundles in a node, but a node of "
                 f"gpus_per_node={gpus_per_node} has room for {gpus_per_node}: lower hops or use larger nodes."
