@@ -23,7 +23,7 @@ from stepjax.train import measure
 
 SUITE = flags.DEFINE_enum("suite", "mesh", ["mesh", "recovery"], "What to measure.")
 WORKDIR = flags.DEFINE_string("workdir", "runs/bench", "Where result.json goes.")
-STEPS = flags.DEFINE_integer("steps", 7, "mesh: counted steps on each mesh.", lower_bound=1)
+STEPS = flags.DEFINE_integer("steps", 5, "mesh: counted steps on each mesh.", lower_bound=1)
 RESTARTS = flags.DEFINE_integer("restarts", 3, "recovery: restarts of the whole process.", lower_bound=1)
 
 FAULTS = "lose 3 during 24; back 3 before 28; lose 5 during 32; back 5 before 36; lose 0 during 40"
@@ -31,6 +31,16 @@ TRAIN = (
     sys.executable, "-m", "launch.train", "--config=configs/quickstart.py", "--config.steps=1000",
     "--config.checkpoint.every=10", f"--config.faults={FAULTS}",
 )  # fmt: skip
+
+
+def print_table(rows: list[dict], summary: dict) -> None:
+    flat = [row | row.get("phases", {}) for row in rows]
+    columns = [name for name in max(flat, key=len) if name != "phases"]
+    table = Table(*columns)
+    for row in flat:
+        table.add_row(*(f"{x:.4g}" if isinstance(x, float) else str(x) for x in (row.get(c, "") for c in columns)))
+    Console().print(table)
+    Console().print({name: value for name, value in summary.items() if name != "phases"})
 
 
 def main(_) -> None:
@@ -41,11 +51,7 @@ def main(_) -> None:
     else:
         with tempfile.TemporaryDirectory() as folder:
             rows, summary = measure.recovery_against_restart(list(TRAIN), Path(folder), RESTARTS.value)
-    table = Table(*rows[0])
-    for row in rows:
-        table.add_row(*(f"{x:.3f}" if isinstance(x, float) else str(x) for x in row.values()))
-    Console().print(table)
-    Console().print(summary)
+    print_table(rows, summary)
     folder = Path(WORKDIR.value)
     folder.mkdir(parents=True, exist_ok=True)
     result = {"suite": SUITE.value, "rows": rows, "summary": summary}

@@ -1,0 +1,72 @@
+"""The command as its users type it: a run, its files, an interruption, a refusal."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from stepjax.train.metrics import read
+
+ROOT = Path(__file__).parents[2]
+TINY = (sys.executable, "-m", "launch.train", "--config=configs/tiny.py")
+LIMIT = 240  # seconds, for a command on a busy machine
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run([*TINY, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=LIMIT)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    workdir = tmp_path_factory.mktemp("tiny")
+    done = run(f"--workdir={workdir}")
+    assert done.returncode == 0, done.stderr
+    return workdir
+
+
+def test_a_run_leaves_what_the_readme_says(finished):
+    result = json.loads((finished / "result.json").read_text())
+    wanted = {
+        "steps", "final_loss", "first_loss", "tokens_per_second", "faults", "rejoins", "generations", "steps_lost",
+        "samples_lost", "samples_repeated", "recovery_seconds", "heldout", "skipped_files",
+    }  # fmt: skip
+    assert wanted <= result.keys() and result["heldout"].keys() == {"wer", "cer", "loss"}
+    assert result["samples_lost"] == result["samples_repeated"] == 0
+    lines = read(finished / "metrics.jsonl")
+    named = {"step", "loss", "loss_text", "loss_audio", "grad_norm", "devices", "generation", "sample_ids_hash"}
+    assert [line["step"] for line in lines] == list(range(result["steps"])) and named <= lines[0].keys()
+    assert "http" not in (finished / "report.html").read_text() and list((finished / "tensorboard").iterdir())
+
+
+def test_ctrl_c_saves_and_the_same_command_resumes_to_the_same_bits(finished, tmp_path):
+    process = subprocess.Popen([*TINY, f"--workdir={tmp_path}"], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    try:
+        until = time.monotonic() + LIMIT
+        while not read(tmp_path / "metrics.jsonl") and process.poll() is None and time.monotonic() < until:
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGINT)
+        _, said = process.communicate(timeout=LIMIT)
+    finally:
+        process.kill()
+    assert process.returncode not in (0, -signal.SIGINT) and "interrupted" in said, said
+    assert len(read(tmp_path / "metrics.jsonl")) < len(read(finished / "metrics.jsonl"))
+    assert run(f"--workdir={tmp_path}").returncode == 0
+    trajectories = [[(m["loss"], m["sample_ids_hash"]) for m in read(w / "metrics.jsonl")] for w in (tmp_path, finished)]
+    assert trajectories[0] == trajectories[1]
+
+
+def test_a_mistyped_field_is_named_before_anything_starts(tmp_path):
+    refused = run("--config.data.microbach=2", f"--workdir={tmp_path}/never")
+    assert refused.returncode != 0 and "microbach" in refused.stderr and "microbatch" in refused.stderr
+    assert not (tmp_path / "never").exists()
+
+
+def test_a_folder_without_audio_is_one_sentence(tmp_path):
+    refused = run("--config.data.kind=fsdd", f"--config.data.fsdd={tmp_path}", f"--workdir={tmp_path}/never")
+    assert refused.returncode != 0 and "Traceback" not in refused.stderr and str(tmp_path) in refused.stderr
+    assert not (tmp_path / "never").exists()
