@@ -19,10 +19,12 @@ def get_config() -> ConfigDict:
 
     c.data.utterances = 24
     c.data.heldout = 4
+    c.data.max_seconds = 2.0
     c.data.languages = ("en",)
+    c.data.speed = (190, 210)
     c.data.text_size = 300
     c.data.audio_codes = 16
-    c.data.global_batch = 12
+    c.data.global_batch = 6
 
     c.model.adaptor_hidden = 16
     c.model.encoder.width = 16
