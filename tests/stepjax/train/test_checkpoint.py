@@ -1,0 +1,119 @@
+"""What was saved comes back to the bit, on any mesh; what was not saved whole does not come back."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from parallel.spmd.mesh import stand_in
+from stepjax.train.checkpoint import Checkpoints
+
+ROOT = Path(__file__).parents[3]
+W, COUNT = np.random.default_rng(0).normal(size=(8, 12)).astype(np.float32), np.int32(5)
+SHAPES = {"w": jax.ShapeDtypeStruct(W.shape, W.dtype), "count": jax.ShapeDtypeStruct((), np.int32)}
+EXPONENTS = np.array([3, -7], np.int32)
+
+KILLED_WHILE_SAVING = """
+import os, pathlib, signal, sys
+import jax.numpy as jnp, numpy as np
+from stepjax.train.checkpoint import Checkpoints
+folder = pathlib.Path(sys.argv[1])
+checkpoints = Checkpoints(folder, keep=2)
+checkpoints.save(4, {"w": jnp.ones(8)}, np.zeros(2, np.int32))
+assert checkpoints.latest() == 4
+checkpoints.save(6, {"w": jnp.arange(2.0**24)}, np.zeros(2, np.int32))
+while not any(path.name.startswith("6") for path in folder.iterdir()):
+    pass
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def shardings(*shape):
+    mesh = stand_in(shape, jax.devices())
+    return {"w": NamedSharding(mesh, P("fsdp", "tensor")), "count": NamedSharding(mesh, P())}
+
+
+def state(*shape):
+    return jax.tree.map(jax.device_put, {"w": W, "count": COUNT}, shardings(*shape))
+
+
+@pytest.fixture
+def checkpoints(tmp_path):
+    made = Checkpoints(tmp_path, keep=2)
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("then", [(3, 1, 4), (2, 1, 4), (1, 2, 4), (1, 4, 2), (1, 1, 1)])
+def test_a_state_comes_back_on_any_mesh(checkpoints, then):
+    checkpoints.save(7, state(2, 2, 4), EXPONENTS)
+    step, restored, exponents = checkpoints.restore(SHAPES, shardings(*then), len(EXPONENTS))
+    assert step == 7 and (exponents == EXPONENTS).all()
+    assert restored["w"].sharding == shardings(*then)["w"]
+    assert np.asarray(restored["w"]).tobytes() == W.tobytes() and restored["count"] == 5
+
+
+def test_another_process_of_the_run_finds_it(checkpoints, tmp_path):
+    checkpoints.save(7, state(1, 1, 2), EXPONENTS)
+    checkpoints.close()
+    later = Checkpoints(tmp_path, keep=2)
+    assert later.latest() == 7
+    later.close()
+
+
+def test_what_happens_to_the_arrays_after_a_save_does_not_matter(checkpoints):
+    """The update of the next step overwrites them, and lost nodes take them away."""
+    now = state(2, 1, 4)
+    checkpoints.save(1, now, EXPONENTS)
+    jax.block_until_ready(jax.jit(lambda tree: jax.tree.map(lambda x: 0 * x, tree), donate_argnums=0)(now))
+    for leaf in jax.tree.leaves(now):
+        leaf.delete()
+    _, restored, _ = checkpoints.restore(SHAPES, shardings(1, 1, 2), len(EXPONENTS))
+    assert np.asarray(restored["w"]).tobytes() == W.tobytes()
+
+
+def test_the_newest_serves_and_the_oldest_go(checkpoints, tmp_path):
+    assert checkpoints.latest() is None
+    for step in (0, 3, 6):
+        checkpoints.save(step, {"w": jnp.full(8, step)}, EXPONENTS)
+    assert checkpoints.latest() == 6
+    assert sorted(int(path.name) for path in tmp_path.iterdir() if path.name.isdigit()) == [3, 6]
+
+
+def test_a_step_is_saved_once(checkpoints):
+    for value in (1.0, 2.0):
+        checkpoints.save(3, {"w": jnp.full(8, value)}, EXPONENTS)
+    shapes = {"w": jax.ShapeDtypeStruct((8,), np.float32)}
+    _, restored, _ = checkpoints.restore(shapes, {"w": shardings(1, 1, 1)["count"]}, len(EXPONENTS))
+    assert (np.asarray(restored["w"]) == 1.0).all()
+
+
+def test_a_checkpoint_that_was_being_written_is_never_restored(tmp_path):
+    child = [sys.executable, "-c", KILLED_WHILE_SAVING, str(tmp_path)]
+    killed = subprocess.run(child, cwd=ROOT, env=os.environ | {"JAX_PLATFORMS": "cpu"}, timeout=120)
+    assert killed.returncode == -signal.SIGKILL
+    assert any(path.name.startswith("6") for path in tmp_path.iterdir())
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    shapes = {"w": jax.ShapeDtypeStruct((8,), np.float32)}
+    step, restored, _ = checkpoints.restore(shapes, {"w": shardings(1, 1, 1)["count"]}, len(EXPONENTS))
+    assert step == 4 and (np.asarray(restored["w"]) == 1.0).all()
+    checkpoints.save(6, {"w": jnp.full(8, 6.0)}, EXPONENTS)
+    assert checkpoints.latest() == 6
+    checkpoints.close()
+
+
+def test_no_thread_is_left_behind(tmp_path):
+    before = set(threading.enumerate())
+    checkpoints = Checkpoints(tmp_path, keep=1)
+    checkpoints.save(1, state(1, 1, 2), EXPONENTS)
+    checkpoints.close()
+    assert {thread for thread in threading.enumerate() if thread.is_alive()} <= before

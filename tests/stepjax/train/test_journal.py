@@ -1,0 +1,124 @@
+"""The files of a run say what it did, and to whom the folder belongs."""
+
+import itertools
+import threading
+
+import pytest
+import tiny_run
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from parallel.elastic.inject import EmulatedCluster
+from parallel.elastic.supervisor import Stopwatch, Supervisor
+from parallel.fabric.faults import FaultPlan
+from parallel.fabric.topology import KHopRing
+from parallel.spmd.mesh import Layout
+from stepjax.train.journal import Journal, still_to_come
+from stepjax.train.metrics import read
+from stepjax.train.trainer import Measured, Recovered
+
+MEASURED = Measured(loss=0.1 + 0.2, loss_by_kind={"text": 1 / 3, "audio": None}, grad_norm=2.0, tokens=600)
+PLAN = FaultPlan().lose(1, 2).lose(2, 2, "during").back(1, 4).lose(3, 5, "saving").back(2, 6).lose(1, 7)
+
+
+@pytest.fixture(scope="module")
+def generation():
+    with EmulatedCluster(6, 2, FaultPlan()) as cluster:
+        return Supervisor(cluster, KHopRing(6, 2), Layout(tensor=4), 2).first()
+
+
+def logged(workdir, name="metrics") -> list[dict]:
+    return read(workdir / f"{name}.jsonl")
+
+
+def test_a_step_is_a_line_whose_numbers_read_back_to_the_same_bits(tmp_path, generation):
+    with Journal(tmp_path, tiny_run.config()) as journal:
+        journal.begin(0)
+        journal.step(0, MEASURED, 0.5, generation, learning_rate=1e-3, sample_ids_hash="ab")
+    assert logged(tmp_path) == [{
+        "step": 0, "loss": 0.1 + 0.2, "loss_text": 1 / 3, "loss_audio": None, "grad_norm": 2.0, "tokens": 600,
+        "seconds": 0.5, "tokens_per_second": 1200.0, "devices": 12, "generation": 0, "learning_rate": 1e-3,
+        "sample_ids_hash": "ab",
+    }]  # fmt: skip
+    board = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [(point.step, point.value) for point in board.Scalars("grad_norm")] == [(0, 2.0)]
+
+
+def test_a_generation_and_a_recovery_are_lines_too(tmp_path, generation):
+    watch = Stopwatch(iter([0.0, 1.0, 1.5]).__next__)
+    watch.lap("notice")
+    watch.lap("state")
+    recovered = Recovered(generation, frozenset({3, 1}), frozenset(), "replica", watch)
+    with Journal(tmp_path, tiny_run.config()) as journal:
+        journal.generation(2, generation, num_nodes=7)
+        journal.recovery(2, recovered, steps_lost=0)
+    formed, moved = logged(tmp_path, "events")
+    assert formed.pop("time") > 1e9 and moved.pop("time") > 1e9  # seconds since the epoch
+    switching = {"switched": len(generation.switching.commands), "switch_seconds": generation.switching.seconds}
+    assert formed == switching | {
+        "event": "generation", "step": 2, "generation": 0, "alive": [0, 1, 2, 3, 4, 5], "away": [6],
+        "groups": [[0, 1], [2, 3], [4, 5]], "mesh": {"data": 3, "fsdp": 1, "tensor": 4}, "devices": 12,
+    }  # fmt: skip
+    assert moved == {
+        "event": "recovery", "step": 2, "generation": 0, "gone": [1, 3], "back": [],
+        "phases": {"notice": 1.0, "state": 0.5}, "seconds": 1.5, "state_from": "replica", "steps_lost": 0,
+    }  # fmt: skip
+
+
+def test_a_run_that_goes_on_earlier_drops_what_it_will_do_again(tmp_path, generation):
+    with Journal(tmp_path, tiny_run.config()) as journal:
+        for first, last, dropped in ((0, 6, 0), (4, 5, 2), (7, 8, 0)):
+            assert journal.begin(first) == dropped
+            for step in range(first, last):
+                journal.step(step, MEASURED, 0.5, generation)
+    assert [line["step"] for line in logged(tmp_path)] == [0, 1, 2, 3, 4, 7]
+
+
+@pytest.mark.parametrize("changes, named", [
+    ({"optimizer_learning_rate": 0.5}, "optimizer.learning_rate=0.002, and now it is 0.5"),
+    ({"seed": 1}, "seed=0, and now it is 1"),
+    ({"mesh_tensor": 2}, "mesh.tensor=4, and now it is 2"),
+    ({"data_tasks": {"transcribe": 1.0, "answer": 2.0}}, "data.tasks.answer=1.0, and now it is 2.0"),
+])  # fmt: skip
+def test_the_folder_of_a_run_that_would_train_differently_is_refused(tmp_path, changes, named):
+    Journal(tmp_path, tiny_run.config())
+    with pytest.raises(ValueError) as refusal:
+        Journal(tmp_path, tiny_run.config(**changes))
+    assert str(refusal.value) == (
+        f"{tmp_path} holds a run with {named}; use another --workdir, or the old value to resume."
+    )
+
+
+def test_what_leaves_the_trajectory_alone_may_change(tmp_path):
+    Journal(tmp_path, tiny_run.config())
+    Journal(tmp_path, tiny_run.config("lose 1 before 2", checkpoint_every=5, evaluate_every=2))
+    Journal(tmp_path, tiny_run.config())
+
+
+def test_whatever_has_happened_the_rest_of_a_plan_can_happen():
+    """All sets of events that a process may have written down before it ended."""
+    texts = [str(event) for event in PLAN.events]
+    for size in range(len(texts) + 1):
+        for happened in itertools.combinations(texts, size):
+            left = still_to_come(PLAN, list(happened))
+            left.check(num_nodes=6)
+            lost = [str(event) for event in left.events if event.kind == "lose"]
+            assert lost == [text for text in texts if text.startswith("lose") and text not in happened]
+
+
+@pytest.mark.parametrize("happened, left", [
+    ((), str(PLAN)),
+    (("lose 1 before 2",), "lose 2 during 2; lose 3 saving 5; back 2 before 6; lose 1 before 7"),
+    (("lose 1 before 2", "lose 2 during 2"), "lose 3 saving 5; lose 1 before 7"),
+    (("lose 1 before 2", "lose 2 during 2", "back 1 before 4", "lose 3 saving 5"), "lose 1 before 7"),
+])  # fmt: skip
+def test_a_process_that_resumes_has_the_rest_of_the_plan_before_it(happened, left):
+    assert str(still_to_come(PLAN, list(happened))) == left
+
+
+def test_no_thread_is_left_behind(tmp_path, generation):
+    before = threading.active_count()
+    with Journal(tmp_path, tiny_run.config()) as journal:
+        for step in (0, 0, 0):  # a run that goes back begins anew
+            journal.begin(step)
+            journal.step(step, MEASURED, 0.5, generation)
+    assert threading.active_count() == before
