@@ -26,6 +26,9 @@ from stepjax.data.examples import Recipe, example, max_tokens, task_named
 from stepjax.data.utterances import Source
 
 
+ENDLESS = 2**62  # samples; grain cannot count batches of its own endless data sets
+
+
 @dataclasses.dataclass(frozen=True)
 class Draw:
     """Which utterance, and what to do with it, is sample `sample_id` of the run."""
@@ -68,7 +71,7 @@ def training_draws(num_utterances: int, tasks: Mapping[str, float], seed: int) -
     return (
         grain.MapDataset.range(num_utterances)
         .shuffle(seed=order_seed)
-        .repeat()
+        .repeat(ENDLESS // num_utterances)
         .map_with_index(lambda sample_id, index: Draw(sample_id, int(index), choose(sample_id)))
     )
 

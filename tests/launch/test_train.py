@@ -13,15 +13,16 @@ import pytest
 from stepjax.train.metrics import read
 
 ROOT = Path(__file__).parents[2]
-TINY = (sys.executable, "-m", "launch.train", "--config=configs/tiny.py")
+TRAIN = (sys.executable, "-m", "launch.train")
+TINY = (*TRAIN, "--config=configs/tiny.py")
 LIMIT = 240  # seconds, for a command on a busy machine
 
 
 FAST = os.environ | {"XLA_FLAGS": "--xla_backend_optimization_level=0"}  # compiles faster than it trains slower
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run([*TINY, *arguments], cwd=ROOT, env=FAST, capture_output=True, text=True, timeout=LIMIT)
+def run(*arguments: str, command: tuple[str, ...] = TINY) -> subprocess.CompletedProcess:
+    return subprocess.run([*command, *arguments], cwd=ROOT, env=FAST, capture_output=True, text=True, timeout=LIMIT)
 
 
 def trajectory(workdir: Path) -> list[tuple]:
@@ -73,7 +74,8 @@ def test_a_mistyped_field_is_named_before_anything_starts(tmp_path):
 
 
 def test_a_folder_without_audio_is_one_sentence(tmp_path):
-    refused = run("--config=configs/digits.py", f"--config.data.fsdd={tmp_path}", f"--workdir={tmp_path}/never")
+    digits = (*TRAIN, "--config=configs/digits.py")
+    refused = run(f"--config.data.fsdd={tmp_path}", f"--workdir={tmp_path}/never", command=digits)
     assert refused.returncode != 0 and str(tmp_path) in refused.stderr
     assert "Traceback" not in refused.stderr
     assert not (tmp_path / "never").exists()
