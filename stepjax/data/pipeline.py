@@ -25,7 +25,6 @@ from stepjax.data import draws
 from stepjax.data.examples import Recipe, example, max_tokens, task_named
 from stepjax.data.utterances import Source
 
-
 ENDLESS = 2**62  # samples; grain cannot count batches of its own endless data sets
 
 
