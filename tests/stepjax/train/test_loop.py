@@ -1,0 +1,156 @@
+"""Runs that are lost, stopped and interrupted end where one to which nothing happens ends."""
+
+import os
+import signal
+import threading
+
+import jax
+import pytest
+import tiny_run
+from hypothesis import given
+from hypothesis import strategies as st
+
+from configs import tiny
+from stepjax.train.journal import Journal
+from stepjax.train.loop import Feed, Interrupt, Stopped
+from stepjax.train.metrics import read
+from stepjax.train.trainer import NotFinite, Trainer
+
+SPLIT = {"fabric_num_nodes": 5, "mesh_tensor": 2, "mesh_fsdp": 2}  # each node holds half of the state
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_behind():
+    before = set(threading.enumerate())
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    yield
+    assert set(threading.enumerate()) <= before
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
+
+
+def sources(workdir) -> list[str]:
+    return [line["state_from"] for line in tiny_run.events(workdir, "recovery")]
+
+
+def test_a_run_through_losses_and_a_return_ends_like_one_without(tmp_path):
+    result = tiny_run.train(tiny_run.config(tiny.get_config().faults + "; lose 2 saving 7"), tmp_path)
+    assert tiny_run.trajectory(tmp_path) == tiny_run.without_faults().trajectory
+    assert result["heldout"] == tiny_run.without_faults().result["heldout"]
+    assert (result["faults"], result["rejoins"], result["generations"]) == (3, 1, 5)
+    assert result["steps_lost"] == result["samples_lost"] == result["samples_repeated"] == 0
+    assert sources(tmp_path) == ["replica"] * 4
+    assert [line["devices"] for line in read(tmp_path / "metrics.jsonl")] == [12, 12, 8, 8, 12, 8, 8, 8]
+    assert (tmp_path / "report.html").stat().st_size > 10_000
+
+
+def test_the_last_ring_lives_on_its_neighbours_copies_and_then_on_the_checkpoint(tmp_path):
+    """From step 1 on nodes 4 and 5 hold a half of the state each, and a copy of the other half."""
+    plan = "lose 0 before 1; lose 1 before 1; lose 2 before 1; lose 4 during 3; "
+    plan += "back 0 before 5; back 1 before 5; lose 3 before 5; lose 5 before 5"
+    result = tiny_run.train(tiny_run.config(plan), tmp_path, scored=False)
+    assert sources(tmp_path)[:3] == ["replica", "neighbour", "checkpoint"]
+    assert result["steps_lost"] == 2  # back from step 5 to the checkpoint of step 3
+    assert result["samples_lost"] == result["samples_repeated"] == 0
+    assert tiny_run.trajectory(tmp_path) == tiny_run.without_faults().trajectory
+
+
+@pytest.mark.slow
+def test_where_nobody_else_holds_it_the_ring_neighbours_copy_serves(tmp_path):
+    plan = "lose 0 before 1; lose 1 before 1; lose 4 before 1; lose 2 during 3; back 0 before 4"
+    result = tiny_run.train(tiny_run.config(plan, **SPLIT), tmp_path, scored=False)
+    assert sources(tmp_path) == ["replica", "neighbour", "replica"]
+    assert result["steps_lost"] == 0
+    assert tiny_run.trajectory(tmp_path) == tiny_run.without_faults(scored=False, **SPLIT).trajectory
+
+
+@pytest.mark.slow
+def test_where_the_copy_is_lost_too_the_last_checkpoint_serves(tmp_path):
+    plan = "lose 0 before 1; lose 1 before 1; lose 4 before 1; back 4 before 4; lose 2 during 5; lose 3 during 5"
+    result = tiny_run.train(tiny_run.config(plan, **SPLIT), tmp_path, scored=False)
+    assert sources(tmp_path)[:3] == ["replica", "replica", "checkpoint"]
+    assert result["steps_lost"] == 2  # back from step 5 to the checkpoint of step 3
+    assert result["samples_lost"] == result["samples_repeated"] == 0
+    assert tiny_run.trajectory(tmp_path) == tiny_run.without_faults(scored=False, **SPLIT).trajectory
+
+
+@pytest.mark.parametrize("left, state_is_whole", [("0 and 3", True), ("5", False)])
+def test_where_no_ring_is_left_the_run_says_so_and_the_same_command_resumes_it(tmp_path, left, state_is_whole):
+    """Nodes 0 and 3 hold a half of the state each, and are too far apart for a ring."""
+    nodes = {int(node) for node in left.split(" and ")}
+    plan = "; ".join(f"lose {node} during 4" for node in range(6) if node not in nodes)
+    saved = 4 if state_is_whole else 3
+    with pytest.raises(Stopped) as stopped:
+        tiny_run.train(tiny_run.config(plan), tmp_path)
+    assert str(stopped.value) == (
+        f"stopped before step 4, with {saved} steps saved: no ring can be formed of the nodes that are left, "
+        f"{sorted(nodes)}: tensor=4 needs 2 nodes, each at most 2 from the next; repair nodes and start again with "
+        "the same command."
+    )
+    assert not (tmp_path / "result.json").exists()
+    result = tiny_run.train(tiny_run.config(plan), tmp_path)
+    assert tiny_run.trajectory(tmp_path) == tiny_run.without_faults().trajectory
+    assert result["heldout"] == tiny_run.without_faults().result["heldout"]
+    assert result["steps_lost"] == 4 - saved
+    assert result["samples_lost"] == result["samples_repeated"] == 0
+
+
+def after_step(monkeypatch, step: int, do) -> None:
+    """Calls `do` when the line of a step was written."""
+    write = Journal.step
+
+    def and_do(journal, n, *args, **fields):
+        write(journal, n, *args, **fields)
+        if n == step:
+            do()
+
+    monkeypatch.setattr(Journal, "step", and_do)
+
+
+def test_an_interrupted_run_saves_its_step_and_goes_on_there(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(Stopped, match="before step 5, with 5 steps saved: interrupted"):
+        after_step(patch, 4, lambda: os.kill(os.getpid(), signal.SIGINT))
+        tiny_run.train(tiny_run.config("lose 1 before 4"), tmp_path)
+    assert tiny_run.events(tmp_path, "stop")[0]["reason"] == "interrupted"
+    result = tiny_run.train(tiny_run.config("lose 1 before 4"), tmp_path)
+    assert tiny_run.trajectory(tmp_path) == tiny_run.without_faults().trajectory
+    assert (result["steps_lost"], result["faults"]) == (0, 1)  # the loss does not happen a second time
+    assert [line["resumed"] for line in tiny_run.events(tmp_path, "start")] == [False, True]
+    once_more = tiny_run.train(tiny_run.config("lose 1 before 4"), tmp_path)  # when there is nothing left to do
+    assert once_more | {"generations": 3} == result | {"generations": 3}
+
+
+def test_a_second_interrupt_stops_at_once():
+    with pytest.raises(KeyboardInterrupt), Interrupt() as interrupt:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert interrupt.asked
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(tmp_path, monkeypatch):
+    """Resumed from a checkpoint whose parameters are too large."""
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        after_step(patch, 1, lambda: os.kill(os.getpid(), signal.SIGINT))
+        patch.setattr(Trainer, "whole_state", overflowing(Trainer.whole_state))
+        tiny_run.train(tiny_run.config(), tmp_path)
+    with pytest.raises(NotFinite) as stopped:
+        tiny_run.train(tiny_run.config(), tmp_path)
+    assert str(stopped.value) == (
+        "the loss of step 2 is not finite; lower optimizer.learning_rate or optimizer.clip, and train in another "
+        "--workdir."
+    )
+    assert [line["step"] for line in read(tmp_path / "metrics.jsonl")] == [0, 1]
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=12))
+def test_batches_are_fed_by_number_in_any_order(order):
+    feed = Feed([f"batch {n}" for n in range(10)], stop=10)
+    assert [feed.at(n) for n in order] == [f"batch {n}" for n in order]
+    feed.close()
+
+
+def overflowing(whole_state):
+    def changed(trainer):
+        params, optimizer = whole_state(trainer)
+        return jax.tree.map(lambda x: 1e38 * x, params), optimizer
+
+    return changed
