@@ -67,6 +67,26 @@ def test_ctrl_c_saves_and_the_same_command_resumes_to_the_same_bits(finished, tm
     assert trajectory(tmp_path) == trajectory(finished)
 
 
+@pytest.mark.slow
+def test_a_killed_run_goes_on_from_its_last_whole_checkpoint_to_the_same_bits(finished, tmp_path):
+    process = subprocess.Popen([*TINY, f"--workdir={tmp_path}"], cwd=ROOT, env=FAST, stdout=subprocess.DEVNULL)
+    until = time.monotonic() + LIMIT
+    while len(read(tmp_path / "metrics.jsonl")) < 5 and process.poll() is None and time.monotonic() < until:
+        time.sleep(0.01)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL and not (tmp_path / "result.json").exists()
+    assert run(f"--workdir={tmp_path}").returncode == 0
+    assert trajectory(tmp_path) == trajectory(finished)
+
+
+@pytest.mark.slow
+def test_where_no_ring_is_left_the_command_fails_and_says_how_many_nodes_it_needs(tmp_path):
+    faults = "; ".join(f"lose {node} before 1" for node in range(5))
+    stopped = run(f"--config.faults={faults}", f"--workdir={tmp_path}")
+    assert stopped.returncode not in (0, None) and "needs 2 nodes" in stopped.stderr, stopped.stderr
+    assert "Traceback" not in stopped.stderr
+
+
 def test_a_mistyped_field_is_named_before_anything_starts(tmp_path):
     refused = run("--config.data.microbach=2", f"--workdir={tmp_path}/never")
     assert refused.returncode != 0 and "microbach" in refused.stderr and "microbatch" in refused.stderr
