@@ -1,4 +1,4 @@
-"""Programs compiled once per mesh shape and loaded onto any devices in milliseconds.
+"""Programs compiled once per mesh shape and loaded onto any devices in a fraction of a second.
 
 Which nodes will fail cannot be known, and there are too many sets of survivors to compile for. But the program
 of a mesh depends only on its shape: the devices enter as a list of ids. So a program is compiled against a
@@ -12,9 +12,11 @@ Uses two private parts of JAX (0.10, 0.11): the unpickler of `jax.experimental.s
 public form can load a program only onto the devices it was compiled for, and `get_compile_options`.
 """
 
+import dataclasses
 import io
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
@@ -23,6 +25,11 @@ from jax.experimental import serialize_executable
 from jax.sharding import Mesh
 
 from parallel.spmd.mesh import stand_in
+
+# What it takes that a program comes to its end, with the same bits everywhere. On CPUs devices that wait for each other
+# hold threads of the pool over which XLA splits products: with many cores all of them wait for ever, and how a product
+# is split depends on their number. On GPUs XLA would add with atomics, in any order, and choose kernels by racing them.
+REPRODUCIBLE = {"cpu": {"xla_cpu_multi_thread_eigen": False}, "gpu": {"xla_gpu_deterministic_ops": True}}
 
 
 class _Relocator(serialize_executable._JaxPjrtUnpickler):
@@ -43,12 +50,28 @@ class _Relocator(serialize_executable._JaxPjrtUnpickler):
         return super().persistent_load(pid)
 
 
-def relocate(compiled: jax.stages.Compiled, old: Mesh, new: Mesh) -> jax.stages.Compiled:
-    """Loads `compiled`, made for the devices of `old`, onto the devices of `new` (a mesh of the same shape)."""
-    assert old.devices.shape == new.devices.shape, f"{old.shape} is not {new.shape}, and XLA would not notice."
-    serialized, in_tree, out_tree = serialize_executable.serialize(compiled)
-    unloaded, args_info, no_kwargs = _Relocator(serialized, list(old.devices.flat), list(new.devices.flat)).load()
-    return jax.stages.Compiled(unloaded.load(), [], in_tree.unflatten(args_info), out_tree, no_kwargs=no_kwargs)
+@dataclasses.dataclass(frozen=True)
+class Portable:
+    """A compiled program as bytes, on no device."""
+
+    serialized: bytes
+    in_tree: Any
+    out_tree: Any
+    made_for: Mesh
+
+    @classmethod
+    def of(cls, compiled: jax.stages.Compiled, mesh: Mesh) -> "Portable":
+        """`compiled`, made for the devices of `mesh`, to be loaded onto those of other meshes."""
+        return cls(*serialize_executable.serialize(compiled), mesh)
+
+    def on(self, mesh: Mesh) -> jax.stages.Compiled:
+        """Loads the program onto the devices of `mesh`, of the same shape as the one it was made for."""
+        old = self.made_for
+        assert old.devices.shape == mesh.devices.shape, f"{old.shape} is not {mesh.shape}, and XLA would not notice."
+        unpickler = _Relocator(self.serialized, list(old.devices.flat), list(mesh.devices.flat))
+        unloaded, args_info, no_kwargs = unpickler.load()
+        args = self.in_tree.unflatten(args_info)
+        return jax.stages.Compiled(unloaded.load(), [], args, self.out_tree, no_kwargs=no_kwargs)
 
 
 class Program:
@@ -68,17 +91,19 @@ class Program:
             )
         self._lower = lower
         self._devices = devices
-        self._compiled: dict[tuple, jax.stages.Compiled] = {}
+        self._compiled: dict[tuple, Portable] = {}
         self._locks: dict[tuple, threading.Lock] = {}
         self._guard = threading.Lock()
 
-    def prepare(self, shape: tuple[int, ...]) -> jax.stages.Compiled:
+    def prepare(self, shape: tuple[int, ...]) -> Portable:
         """Compiles for a mesh shape unless that was done; two callers of one shape compile it once."""
         with self._guard:
             lock = self._locks.setdefault(shape, threading.Lock())
         with lock:
             if shape not in self._compiled:
-                self._compiled[shape] = self._lower(stand_in(shape, self._devices)).compile()
+                mesh = stand_in(shape, self._devices)
+                options = REPRODUCIBLE.get(self._devices[0].platform)
+                self._compiled[shape] = Portable.of(self._lower(mesh).compile(options), mesh)
             return self._compiled[shape]
 
     def is_prepared(self, shape: tuple[int, ...]) -> bool:
@@ -87,5 +112,4 @@ class Program:
 
     def on(self, mesh: Mesh) -> jax.stages.Compiled:
         """The program, ready to run on the devices of `mesh`."""
-        compiled = self.prepare(mesh.devices.shape)
-        return relocate(compiled, stand_in(mesh.devices.shape, self._devices), mesh)
+        return self.prepare(mesh.devices.shape).on(mesh)

@@ -12,7 +12,7 @@ from jax.sharding import PartitionSpec as P
 from parallel.fabric.topology import KHopRing
 from parallel.spmd import ring
 from parallel.spmd.audit import audit, foreign
-from parallel.spmd.executables import Program, relocate
+from parallel.spmd.executables import Portable, Program
 from parallel.spmd.mesh import AXES, Layout, make_mesh, stand_in
 
 SHAPE = (2, 1, 4)
@@ -96,8 +96,25 @@ def test_nothing_is_left_on_the_devices_that_it_was_compiled_for(program):
 
 def test_the_audit_of_a_program_holds_wherever_it_runs(program):
     here, there = (audit(program.on(mesh_of(ids)).as_text(), mesh_of(ids).shape) for ids in (range(8), range(8, 16)))
-    assert here == there == audit(program.prepare(SHAPE).as_text(), mesh_of(range(8)).shape)
+    compiled = lower(mesh_of(range(8))).compile()
+    assert here == there == audit(compiled.as_text(), mesh_of(range(8)).shape)
     assert foreign(here) == [] and {row.axes for row in here} == {("tensor",), ("data",)}
+
+
+def test_a_program_is_compiled_to_end_with_the_same_bits_on_any_number_of_cores():
+    """Split products take the threads in which devices wait for each other: with 16 cores, all waited for ever."""
+    options = []
+
+    class Watched:
+        def __init__(self, lowered):
+            self.lowered = lowered
+
+        def compile(self, compiler_options):
+            options.append(compiler_options)
+            return self.lowered.compile(compiler_options)
+
+    Program(lambda mesh: Watched(lower(mesh)), jax.devices()).prepare(SHAPE)
+    assert options == [{"xla_cpu_multi_thread_eigen": False}]
 
 
 def test_a_cache_of_programs_that_cannot_be_moved_is_refused(tmp_path):
@@ -117,10 +134,10 @@ def test_arrays_on_other_devices_are_refused(program):
 
 def test_a_program_is_not_loaded_onto_a_mesh_of_another_shape():
     mesh = stand_in(SHAPE, jax.devices())
-    compiled = lower(mesh).compile()
+    portable = Portable.of(lower(mesh).compile(), mesh)
     for shape in ((1, 2, 4), (1, 1, 4), (2, 2, 4)):
         with pytest.raises(AssertionError, match="XLA would not notice"):
-            relocate(compiled, mesh, stand_in(shape, jax.devices()))
+            portable.on(stand_in(shape, jax.devices()))
 
 
 def test_the_rings_of_a_placement_run_it_too(program, wanted):
