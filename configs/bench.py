@@ -1,4 +1,4 @@
-"""What `launch.bench` measures with: quickstart's corpus and fabric, a model that has something to compute.
+"""What `launch.bench` measures with: quickstart's corpus and fabric, a wider model in the proportions of Step-Audio 2.
 
 $ python -m launch.bench --suite=mesh --workdir=runs/bench
 """
@@ -20,5 +20,5 @@ def get_config() -> ConfigDict:
     c.model.adaptor_hidden = 512
     c.model.decoder.width = 256
     c.model.decoder.head_size = 32
-    c.model.decoder.hidden = 768
+    c.model.decoder.hidden = 1344
     return c

@@ -23,7 +23,7 @@ from stepjax.train import measure
 
 SUITE = flags.DEFINE_enum("suite", "mesh", ["mesh", "recovery"], "What to measure.")
 WORKDIR = flags.DEFINE_string("workdir", "runs/bench", "Where result.json goes.")
-STEPS = flags.DEFINE_integer("steps", 5, "mesh: counted steps on each mesh.", lower_bound=1)
+STEPS = flags.DEFINE_integer("steps", 7, "mesh: counted steps on each mesh.", lower_bound=1)
 RESTARTS = flags.DEFINE_integer("restarts", 3, "recovery: restarts of the whole process.", lower_bound=1)
 
 FAULTS = "lose 3 during 24; back 3 before 28; lose 5 during 32; back 5 before 36; lose 0 during 40"
