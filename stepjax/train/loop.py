@@ -144,7 +144,7 @@ class Run:
             self.n += 1
             trainer.prepare()
             if interrupt.asked:
-                self.stop("interrupted")
+                self.stop("interrupted; the same command goes on from here")
             if self.n % config.checkpoint.every == 0 or self.n == config.steps:
                 self.save()
             if config.evaluate.every and self.n % config.evaluate.every == 0 and self.n < config.steps:

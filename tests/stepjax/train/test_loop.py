@@ -110,7 +110,7 @@ def test_an_interrupted_run_saves_its_step_and_goes_on_there(tmp_path, monkeypat
     with monkeypatch.context() as patch, pytest.raises(Stopped, match="before step 5, with 5 steps saved: interrupted"):
         after_step(patch, 4, lambda: os.kill(os.getpid(), signal.SIGINT))
         tiny_run.train(tiny_run.config("lose 1 before 4"), tmp_path)
-    assert tiny_run.events(tmp_path, "stop")[0]["reason"] == "interrupted"
+    assert tiny_run.events(tmp_path, "stop")[0]["reason"] == "interrupted; the same command goes on from here"
     result = tiny_run.train(tiny_run.config("lose 1 before 4"), tmp_path)
     assert tiny_run.trajectory(tmp_path) == tiny_run.without_faults().trajectory
     assert (result["steps_lost"], result["faults"]) == (0, 1)  # the loss does not happen a second time
