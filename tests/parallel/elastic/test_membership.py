@@ -64,7 +64,7 @@ class Hearts(RuleBasedStateMachine):
 
 
 TestHearts = Hearts.TestCase
-TestHearts.settings = settings(max_examples=60, stateful_step_count=20, deadline=None)
+TestHearts.settings = settings(max_examples=60, stateful_step_count=20)
 
 
 def test_nobody_is_alive_before_a_beat():

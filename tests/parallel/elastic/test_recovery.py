@@ -78,7 +78,7 @@ def losses(draw):
     return values, *({name: NamedSharding(mesh, spec) for name, spec in specs.items()} for mesh in (old, new)), lost
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(losses())
 def test_the_new_tree_has_the_bits_of_the_old_or_is_reported_lost(case):
     values, old, new, lost = case
@@ -105,7 +105,7 @@ def test_the_new_tree_has_the_bits_of_the_old_or_is_reported_lost(case):
 
 
 @given(st.sampled_from([2, 3, 4, 6, 8]), st.data())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_with_a_snapshot_any_one_node_may_go(count, data):
     ring = data.draw(st.permutations(range(NODES)))[:count]
     tree = jax.device_put(np.zeros((48, 2)), NamedSharding(mesh_on(ring, count, GPUS), P("fsdp", "tensor")))

@@ -35,7 +35,7 @@ def states(draw):
     return random.random((3, num_nodes)) > draw(st.sampled_from([0.0, 0.05, 0.3, 1.0])), gpus_per_node, tensor
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(states(), st.sampled_from([name for name in NAMES if not name.startswith("khop")]))
 def test_switches_and_fixed_rings_count_as_gpu_by_gpu(state, name):
     alive, gpus_per_node, tensor = state
@@ -56,7 +56,7 @@ def test_khop_counts_what_place_forms_for_every_failure_set_of_nine_nodes(hops, 
         assert counted.tolist() == formed
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(9, 200), st.integers(1, 4), st.booleans(), st.floats(0, 0.5), st.integers(1, 6), st.integers(0, 999))
 def test_khop_counts_what_place_forms_in_larger_fabrics(num_nodes, hops, wraps, ratio, nodes_per_group, seed):
     alive = np.random.default_rng(seed).random((2, num_nodes)) > ratio
@@ -65,7 +65,7 @@ def test_khop_counts_what_place_forms_in_larger_fabrics(num_nodes, hops, wraps, 
     assert KHop(hops, wraps).num_groups(alive, 4, 4 * nodes_per_group).tolist() == formed
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(states())
 def test_big_switch_is_never_beaten_and_longer_reach_never_wastes_more(state):
     alive, gpus_per_node, tensor = state

@@ -106,7 +106,7 @@ def jobs(draw):
     return fabric(num_nodes, hops), tree, failed, m, job
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(jobs())
 def test_ours_is_never_worse_and_every_algorithm_gives_rings_that_can_be_lit(given_job):
     topology, tree, failed, m, job = given_job

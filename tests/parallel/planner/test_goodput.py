@@ -51,7 +51,7 @@ def test_a_fault_elsewhere_or_while_waiting_is_not_noticed():
     assert follow([Stretch(10, 7, False), Stretch(10, 7, True)], "restart", 8, TIMES).waiting == 1
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.tuples(st.floats(1, 1e5), st.integers(0, 12), st.booleans()), min_size=1, max_size=30))
 def test_time_adds_up_and_shrinking_never_does_less_than_waiting(life):
     life = [Stretch(*stretch) for stretch in life]

@@ -43,7 +43,7 @@ def sums(draw):
     return np.array(terms, np.float32), draw(st.permutations(range(len(terms)))), cuts
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(sums())
 def test_any_order_and_any_grouping_give_the_bits_of_the_twin(case):
     terms, order, cuts = case

@@ -35,7 +35,6 @@ def distortion(codec, clips):
     return kmeans.nearest(frames_NM, codec.centroids_KM)[1].mean()
 
 
-@settings(deadline=None)
 @given(st.integers(1, 4000))
 def test_every_length_of_speech_has_its_number_of_codes(samples):
     codes = CODEC.encode(CLIPS[0][:samples])
@@ -82,7 +81,7 @@ def test_more_codes_describe_speech_better():
     assert errors == sorted(errors, reverse=True) and errors[-1] < errors[0] / 3
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 1000), st.integers(1, 8))
 def test_lloyd_never_makes_it_worse(seed, num_codes):
     rng = np.random.default_rng(seed)

@@ -2,7 +2,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stepjax.audio import mel
@@ -82,7 +82,6 @@ def test_a_spoken_answer_by_hand():
     assert list(one["tokens"][: len(system)]) == system
 
 
-@settings(deadline=None)
 @given(utterances, tasks)
 def test_every_target_is_the_next_token(utterance, task):
     one = example(utterance, task, RECIPE)
@@ -93,7 +92,6 @@ def test_every_target_is_the_next_token(utterance, task):
     assert not one["targets"][one["kind"] == 0].any()
 
 
-@settings(deadline=None)
 @given(utterances, tasks)
 def test_patches_count_up_between_their_marks(utterance, task):
     one = example(utterance, task, RECIPE)
@@ -104,7 +102,6 @@ def test_patches_count_up_between_their_marks(utterance, task):
     assert one["tokens"][at[0] - 1] == VOCABULARY.audio_start and one["tokens"][at[-1] + 1] == VOCABULARY.audio_end
 
 
-@settings(deadline=None)
 @given(utterances, tasks)
 def test_a_prompt_is_the_example_up_to_its_answer(utterance, task):
     asked, full = prompt(utterance, task, RECIPE, 3), example(utterance, task, RECIPE, 3)
@@ -116,7 +113,6 @@ def test_a_prompt_is_the_example_up_to_its_answer(utterance, task):
         assert np.array_equal(asked[key], full[key])
 
 
-@settings(deadline=None)
 @given(utterances, tasks)
 def test_shapes_and_types_are_always_the_same(utterance, task):
     one = example(utterance, task, RECIPE)

@@ -215,7 +215,7 @@ def small_run(tmp_path_factory):
                     for name in ("metrics.jsonl", "events.jsonl", "result.json")}  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_any_value_may_be_wrong(small_run, data):
     folder, files = small_run
