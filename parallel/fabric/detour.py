@@ -1,8 +1,9 @@
 """Rings around single broken parts: a cut fibre, a stuck or a dead OCSTrx, without giving up whole nodes.
 
 A ring may then leave out a healthy node, or thread between the nodes of another.  The search walks a segment
-forwards, once, and keeps for every shape of unfinished rings the best way to get there.  For K <= 2, where all
-steps of a ring lead the same way, nothing holds more groups.
+forwards, once, and keeps for every shape of unfinished rings the best way to get there.  Nearly always nothing holds
+more groups: of small worlds tried completely it missed one group in 2 of 6,500 for K <= 2, where all steps of a ring
+lead the same way, and in about 1 of 100 for K = 3.
 """
 
 from collections.abc import Collection, Iterator
