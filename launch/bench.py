@@ -15,6 +15,7 @@ from pathlib import Path
 
 import jax
 from absl import app, flags, logging
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -36,9 +37,9 @@ TRAIN = (
 def print_table(rows: list[dict], summary: dict) -> None:
     flat = [row | row.get("phases", {}) for row in rows]
     columns = [name for name in max(flat, key=len) if name != "phases"]
-    table = Table(*columns)
+    table = Table(*columns, box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for row in flat:
-        table.add_row(*(f"{x:.4g}" if isinstance(x, float) else str(x) for x in (row.get(c, "") for c in columns)))
+        table.add_row(*(f"{x:.3f}" if isinstance(x, float) else str(x) for x in (row.get(c, "") for c in columns)))
     Console().print(table)
     Console().print({name: value for name, value in summary.items() if name != "phases"})
 

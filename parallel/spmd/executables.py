@@ -26,9 +26,9 @@ from jax.sharding import Mesh
 
 from parallel.spmd.mesh import stand_in
 
-# What it takes that a program comes to its end, with the same bits everywhere. On CPUs devices that wait for each other
-# hold threads of the pool over which XLA splits products: with many cores all of them wait for ever, and how a product
-# is split depends on their number. On GPUs XLA would add with atomics, in any order, and choose kernels by racing them.
+# What it takes that a program comes to its end, with the same bits every time. On CPUs devices that wait for each other
+# hold threads of the pool over which XLA splits products: with 16 cores all of them waited for ever, and how a product
+# is split may depend on their number. On GPUs XLA adds with atomics, in any order, and chooses kernels by racing them.
 REPRODUCIBLE = {"cpu": {"xla_cpu_multi_thread_eigen": False}, "gpu": {"xla_gpu_deterministic_ops": True}}
 
 
