@@ -108,7 +108,8 @@ class Progress:
 
 
 def start_line(record: Record) -> str:
-    fabric = f"{record['num_nodes']} nodes of {record['gpus_per_node']} on a {record['hops']}-hop {record['fabric']}"
+    nodes = words.counted(record["num_nodes"], "node")
+    fabric = f"{nodes} of {record['gpus_per_node']} on a {record['hops']}-hop {record['fabric']}"
     layout = f"tensor {record['tensor']}, fsdp {record['fsdp']}"
     goes_on = f", goes on at step {record['step']}" if record["resumed"] else ""
     return f"{fabric}, {layout}{goes_on}; {'plan: ' + record['plan'] if record['plan'] else 'no faults planned'}"

@@ -185,7 +185,8 @@ def _faults(faults: int, rejoins: int) -> str:
 def setting(start: Record) -> str:
     """What it ran on, in one sentence."""
     ways = f", parameters split {start['fsdp']} ways" if start["fsdp"] > 1 else ""
-    return (
-        f"{start['num_nodes']} nodes of {start['gpus_per_node']} devices on a {start['hops']}-hop {start['fabric']}, "
-        f"tensor-parallel rings of {start['tensor']} devices{ways}."
+    nodes, devices, each = (
+        words.counted(start[name], what)
+        for name, what in (("num_nodes", "node"), ("gpus_per_node", "device"), ("tensor", "device"))
     )
+    return f"{nodes} of {devices} on a {start['hops']}-hop {start['fabric']}, tensor-parallel rings of {each}{ways}."
