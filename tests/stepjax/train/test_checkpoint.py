@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
+from threads import left_behind
 
 from parallel.spmd.mesh import stand_in
 from stepjax.train.checkpoint import Checkpoints
@@ -116,4 +117,4 @@ def test_no_thread_is_left_behind(tmp_path):
     checkpoints = Checkpoints(tmp_path, keep=1)
     checkpoints.save(1, state(1, 1, 2), EXPONENTS)
     checkpoints.close()
-    assert {thread for thread in threading.enumerate() if thread.is_alive()} <= before
+    assert left_behind(before) == []

@@ -9,6 +9,7 @@ import pytest
 import tiny_run
 from hypothesis import given
 from hypothesis import strategies as st
+from threads import left_behind
 
 from configs import tiny
 from stepjax.train.journal import Journal
@@ -24,7 +25,7 @@ def nothing_is_left_behind():
     before = set(threading.enumerate())
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     yield
-    assert set(threading.enumerate()) <= before
+    assert left_behind(before) == []
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
 
 
