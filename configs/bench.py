@@ -1,4 +1,5 @@
-"""What `launch.bench` measures with: quickstart's corpus and fabric, a wider model in the proportions of Step-Audio 2.
+"""What `launch.bench` measures with: quickstart's corpus and fabric, a wider model in the
+proportions of Step-Audio 2.
 
 $ python -m launch.bench --suite=mesh --workdir=runs/bench
 """

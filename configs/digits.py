@@ -1,9 +1,10 @@
 """Real voices, from scratch: strings of one to seven spoken digits, five people, words out.
 
 $ python -m launch.train --config=configs/digits.py --workdir=runs/digits --config.data.fsdd=PATH
-PATH is a folder of recordings named as in the Free Spoken Digit Dataset ({digit}_{speaker}_{index}.wav).
-Strings for training are made of recordings 5 and up, held-out strings of recordings 0 to 4.
-About 14 minutes on two cores; the word error rate on held-out strings ends near 3 %.
+PATH is a folder of recordings named as in the Free Spoken Digit Dataset
+({digit}_{speaker}_{index}.wav). Strings for training are made of recordings 5 and up, held-out
+strings of recordings 0 to 4. About 14 minutes on two cores; the word error rate on held-out strings
+ends near 3 %.
 """
 
 from ml_collections import ConfigDict

@@ -1,4 +1,5 @@
-"""The whole system in miniature: 8 nodes of 2 devices on a 2-hop ring, two of them lost on the way, one back.
+"""The whole system in miniature: 8 nodes of 2 devices on a 2-hop ring, two of them lost on the way,
+one back.
 
 $ python -m launch.train --config=configs/quickstart.py --workdir=runs/quickstart
 About three minutes on two cores; the loss starts near 7.2 and ends below 3.
@@ -21,7 +22,9 @@ def get_config() -> ConfigDict:
 
     c.mesh = ConfigDict()
     c.mesh.tensor = 4  # devices of a tensor-parallel ring
-    c.mesh.fsdp = 1  # rings over which parameters and optimizer state are split; data takes the rest
+    c.mesh.fsdp = (
+        1  # rings over which parameters and optimizer state are split; data takes the rest
+    )
 
     c.data = ConfigDict()
     c.data.kind = "spoken"  # by eSpeak NG; or "manifest", "fsdd"

@@ -1,8 +1,9 @@
-"""What the experiments on the fabric assume and no flag says: a job, a data-centre network, recovery times, prices.
+"""What the experiments on the fabric assume and no flag says: a job, a data-centre network,
+recovery times, prices.
 
 $ python -m launch.simulate --experiment=cross_tor --workdir=runs/cross_tor
-About twenty seconds on two cores; with our placement, less than 2 % of all traffic crosses ToRs up to 7 % of
-faults.  A line is changed on the command line: --config.tree.nodes_per_tor=8
+About twenty seconds on two cores; with our placement, less than 2 % of all traffic crosses ToRs up
+to 7 % of faults. A line is changed on the command line: --config.tree.nodes_per_tor=8
 """
 
 from ml_collections import ConfigDict
@@ -12,7 +13,9 @@ def get_config() -> ConfigDict:
     c = ConfigDict()
 
     c.trace = ConfigDict()
-    c.trace.num_nodes = 400  # servers of 8 GPUs that the trace watches; those it does not name never fail
+    c.trace.num_nodes = (
+        400  # servers of 8 GPUs that the trace watches; those it does not name never fail
+    )
     c.trace.days = 348.0
 
     c.tree = ConfigDict()  # the data-centre network
@@ -31,7 +34,9 @@ def get_config() -> ConfigDict:
     c.recovery.step = 20.0
     c.recovery.checkpoint_every = 3600.0
     c.recovery.restart = 900.0  # all processes start again and load the checkpoint
-    c.recovery.rebuild = 60.0  # circuits switch, the mesh is rebuilt, state comes from its live copy
+    c.recovery.rebuild = (
+        60.0  # circuits switch, the mesh is rebuilt, state comes from its live copy
+    )
 
     c.gpu_dollars = 28_000.0  # of an H100-class GPU; K = 3 then pays from about 12 % of faults
 

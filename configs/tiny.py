@@ -1,8 +1,10 @@
-"""The least that has every part of a run: 6 nodes of 2 devices on a 2-hop ring, and a model of 25,000 parameters.
+"""The least that has every part of a run: 6 nodes of 2 devices on a 2-hop ring, and a model of
+25,000 parameters.
 
 $ python -m launch.train --config=configs/tiny.py --workdir=runs/tiny
-For tests and first experiments. Under a minute on two cores, nearly all of it spent on compiling; three rings of two
-nodes, then two, then three again. The loss starts near 6.7 and falls in 8 steps by about a tenth, no further.
+For tests and first experiments. Under a minute on two cores, nearly all of it spent on compiling;
+three rings of two nodes, then two, then three again. The loss starts near 6.7 and falls in 8 steps
+by about a tenth, no further.
 """
 
 from ml_collections import ConfigDict

@@ -25,7 +25,9 @@ from stepjax.train import measure
 SUITE = flags.DEFINE_enum("suite", "mesh", ["mesh", "recovery"], "What to measure.")
 WORKDIR = flags.DEFINE_string("workdir", "runs/bench", "Where result.json goes.")
 STEPS = flags.DEFINE_integer("steps", 7, "mesh: counted steps on each mesh.", lower_bound=1)
-RESTARTS = flags.DEFINE_integer("restarts", 3, "recovery: restarts of the whole process.", lower_bound=1)
+RESTARTS = flags.DEFINE_integer(
+    "restarts", 3, "recovery: restarts of the whole process.", lower_bound=1
+)
 
 FAULTS = "lose 3 during 24; back 3 before 28; lose 5 during 32; back 5 before 36; lose 0 during 40"
 TRAIN = (
@@ -39,7 +41,12 @@ def print_table(rows: list[dict], summary: dict) -> None:
     columns = [name for name in max(flat, key=len) if name != "phases"]
     table = Table(*columns, box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for row in flat:
-        table.add_row(*(f"{x:.3f}" if isinstance(x, float) else str(x) for x in (row.get(c, "") for c in columns)))
+        table.add_row(
+            *(
+                f"{x:.3f}" if isinstance(x, float) else str(x)
+                for x in (row.get(c, "") for c in columns)
+            )
+        )
     Console().print(table)
     Console().print({name: value for name, value in summary.items() if name != "phases"})
 
@@ -51,7 +58,9 @@ def main(_) -> None:
         rows, summary = measure.mesh_overhead(bench.get_config(), STEPS.value)
     else:
         with tempfile.TemporaryDirectory() as folder:
-            rows, summary = measure.recovery_against_restart(list(TRAIN), Path(folder), RESTARTS.value)
+            rows, summary = measure.recovery_against_restart(
+                list(TRAIN), Path(folder), RESTARTS.value
+            )
     print_table(rows, summary)
     folder = Path(WORKDIR.value)
     folder.mkdir(parents=True, exist_ok=True)

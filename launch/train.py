@@ -5,7 +5,9 @@ $ python -m launch.train --config=configs/quickstart.py --workdir=runs/quickstar
 
 import os
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: its threads would fight the training for cores
+os.environ.setdefault(
+    "OPENBLAS_NUM_THREADS", "1"
+)  # before NumPy: its threads would fight the training for cores
 
 import sys
 from pathlib import Path
@@ -17,8 +19,12 @@ from ml_collections import config_flags
 from stepjax.train.loop import Stopped, train
 from stepjax.train.trainer import NotFinite
 
-CONFIG = config_flags.DEFINE_config_file("config", "configs/quickstart.py", "What to train, and on what.")
-WORKDIR = flags.DEFINE_string("workdir", "runs/quickstart", "Where logs, checkpoints and the report go.")
+CONFIG = config_flags.DEFINE_config_file(
+    "config", "configs/quickstart.py", "What to train, and on what."
+)
+WORKDIR = flags.DEFINE_string(
+    "workdir", "runs/quickstart", "Where logs, checkpoints and the report go."
+)
 
 
 def main(_) -> None:

@@ -1,4 +1,6 @@
-"""Strict ground for every test: 16 emulated devices, no silent rank promotion, warnings are errors, no clock."""
+"""Strict ground for every test: 16 emulated devices, no silent rank promotion, warnings are errors,
+no clock.
+"""
 
 import os
 
@@ -15,7 +17,9 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
 def pytest_addoption(parser):
-    parser.addoption("--update-golden", action="store_true", help="rewrite stored outputs instead of comparing")
+    parser.addoption(
+        "--update-golden", action="store_true", help="rewrite stored outputs instead of comparing"
+    )
 
 
 @pytest.fixture

@@ -24,7 +24,11 @@ def on_ring(f, size, args, in_specs, out_specs):
     mesh = stand_in((1, 1, size), jax.devices())
     group = group_of(mesh)
     run = jax.shard_map(
-        lambda *blocks: f(*blocks, group), mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False
+        lambda *blocks: f(*blocks, group),
+        mesh=mesh,
+        in_specs=in_specs,
+        out_specs=out_specs,
+        check_vma=False,
     )
     return jax.tree.map(np.asarray, jit(run)(*args))
 
@@ -37,7 +41,8 @@ def split(module):
 
 
 def outputs_and_gradients(forward, module, inputs, size, dim=1):
-    """What `forward(module, *inputs, group)` gives on a ring of `size`, and the gradients of a weighted sum of it.
+    """What `forward(module, *inputs, group)` gives on a ring of `size`, and the gradients of a
+    weighted sum of it.
 
     Args:  forward: takes whole inputs, returns this device's part along `dim`.
     """
@@ -58,16 +63,22 @@ def outputs_and_gradients(forward, module, inputs, size, dim=1):
         return out, whole
 
     parts = P(*[None] * dim, "tensor")
-    return on_ring(on_device, size, [params, *inputs], (partition, *[P()] * len(inputs)), (parts, partition))
+    return on_ring(
+        on_device, size, [params, *inputs], (partition, *[P()] * len(inputs)), (parts, partition)
+    )
 
 
 def assert_close(got, want, tolerance):
-    """Every leaf of `got` differs from that of `want` by at most `tolerance` of its largest magnitude."""
+    """Every leaf of `got` differs from that of `want` by at most `tolerance` of its largest
+    magnitude.
+    """
 
     def check(path, a, b):
         name = jax.tree_util.keystr(path)
         assert a.shape == b.shape, name
         error, size = np.abs(a - b).max(), np.abs(b).max()
-        assert size > 0 and error <= tolerance * size, f"{name}: off by {error:.1e}, the largest is {size:.1e}"
+        assert size > 0 and error <= tolerance * size, (
+            f"{name}: off by {error:.1e}, the largest is {size:.1e}"
+        )
 
     jax.tree_util.tree_map_with_path(check, got, want)

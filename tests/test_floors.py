@@ -19,7 +19,9 @@ def modules() -> dict[str, Path]:
 
 
 def imports(path: Path) -> set[str]:
-    """Full names that a file imports: `a.b` for `import a.b`, and `a.b` and `a.b.c` for `from a.b import c`."""
+    """Full names that a file imports: `a.b` for `import a.b`, and `a.b` and `a.b.c` for `from a.b
+    import c`.
+    """
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -69,7 +71,9 @@ def test_only_training_knows_the_mesh():
 
 
 def test_there_are_no_cycles():
-    ours = {name: {t for t in targets if t in GRAPH and t != name} for name, targets in GRAPH.items()}
+    ours = {
+        name: {t for t in targets if t in GRAPH and t != name} for name, targets in GRAPH.items()
+    }
     assert set(graphlib.TopologicalSorter(ours).static_order()) == set(GRAPH)  # raises CycleError
 
 

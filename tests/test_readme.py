@@ -58,5 +58,9 @@ def test_every_config_begins_with_its_command_and_holds_together(name):
 
 
 def test_packages_have_a_page():
-    packages = {path.parent for top in ("parallel", "stepjax") for path in (ROOT / top).glob("*/__init__.py")}
+    packages = {
+        path.parent
+        for top in ("parallel", "stepjax")
+        for path in (ROOT / top).glob("*/__init__.py")
+    }
     assert [str(p) for p in sorted(packages) if not (p / "README.md").exists()] == []

@@ -4,7 +4,9 @@ import gc
 import threading
 from collections.abc import Collection
 
-LIMIT = 10  # seconds: Python's own pools end their threads when they are collected, a moment after their last use
+# seconds: Python's own pools end their threads when they are collected, a moment after their last
+# use
+LIMIT = 10
 
 
 def left_behind(before: Collection[threading.Thread]) -> list[threading.Thread]:

@@ -1,4 +1,6 @@
-"""A tiny citizen of every part of the model: splits over 1, 2 or 4 devices, and has no zeros to hide behind."""
+"""A tiny citizen of every part of the model: splits over 1, 2 or 4 devices, and has no zeros to
+hide behind.
+"""
 
 import jax.numpy as jnp
 import numpy as np
@@ -15,11 +17,15 @@ def config(dtype="float32") -> ConfigDict:
     encoder = dict(mels=128, width=16, heads=4, hidden=32, layers=2, remat=False)
     decoder = dict(width=16, heads=8, kv_heads=4, head_size=4, hidden=24, layers=2, norm_eps=1e-6,
                    rope_theta=10_000.0, remat=False)  # fmt: skip
-    return ConfigDict(dict(dtype=dtype, vocab=32, adaptor_hidden=12, encoder=encoder, decoder=decoder))
+    return ConfigDict(
+        dict(dtype=dtype, vocab=32, adaptor_hidden=12, encoder=encoder, decoder=decoder)
+    )
 
 
 def filled(make, seed=0):
-    """The module that `make(rngs)` describes, with noise in every parameter: biases and norms do something."""
+    """The module that `make(rngs)` describes, with noise in every parameter: biases and norms do
+    something.
+    """
     graph, shapes = nnx.split(nnx.eval_shape(lambda: make(nnx.Rngs(params=0))), nnx.Param)
     rng = np.random.default_rng(seed)
 
@@ -33,7 +39,10 @@ def filled(make, seed=0):
 def batch(samples=(5000, 1700, 400), padded_to=5120, tokens=16, seed=0) -> dict[str, np.ndarray]:
     """Rows of sound of different lengths, and the tokens read with them."""
     rng = np.random.default_rng(seed)
-    audio, audio_at = np.zeros((len(samples), padded_to), np.float32), np.full((len(samples), tokens), -1, np.int32)
+    audio, audio_at = (
+        np.zeros((len(samples), padded_to), np.float32),
+        np.full((len(samples), tokens), -1, np.int32),
+    )
     for row, n in enumerate(samples):
         audio[row, :n] = rng.normal(scale=0.1, size=n)
         audio_at[row, PATCHES_FROM : PATCHES_FROM + num_patches(n)] = np.arange(num_patches(n))

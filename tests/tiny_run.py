@@ -1,4 +1,5 @@
-"""Whole runs of configs/tiny.py in this process. What is a pure function of the config is made once for all of them.
+"""Whole runs of configs/tiny.py in this process. What is a pure function of the config is made once
+for all of them.
 
 Compiling takes ten times as long as such a run, so runs of equal programs share these.
 """
@@ -32,7 +33,9 @@ def config(faults: str = "", **changes) -> ConfigDict:
     """configs/tiny.py with other faults; `mesh_fsdp=2` stands for `--config.mesh.fsdp=2`."""
     c = tiny.get_config()
     c.faults = faults
-    c.update_from_flattened_dict({name.replace("_", ".", 1): value for name, value in changes.items()})
+    c.update_from_flattened_dict(
+        {name.replace("_", ".", 1): value for name, value in changes.items()}
+    )
     return c
 
 
@@ -40,7 +43,11 @@ def train(config: ConfigDict, workdir: Path, scored: bool = True) -> dict:
     """A run; if it is not scored, it does not even compile what it would be scored with."""
     with sharing(config), pytest.MonkeyPatch.context() as patch:
         if not scored:
-            patch.setattr(heldout.Heldout, "score", lambda self, step: heldout.Score(wer=0.0, cer=0.0, loss=0.0))
+            patch.setattr(
+                heldout.Heldout,
+                "score",
+                lambda self, step: heldout.Score(wer=0.0, cer=0.0, loss=0.0),
+            )
         return loop.train(config, workdir)
 
 
@@ -82,7 +89,9 @@ def arrays(config: ConfigDict, n: int) -> dict:
 
 def trajectory(workdir: Path) -> list[tuple]:
     """All that must not depend on faults, of every step."""
-    return [tuple(line[name] for name in TRAJECTORY) for line in metrics.read(workdir / "metrics.jsonl")]
+    return [
+        tuple(line[name] for name in TRAJECTORY) for line in metrics.read(workdir / "metrics.jsonl")
+    ]
 
 
 def events(workdir: Path, name: str) -> list[dict]:

@@ -1,9 +1,9 @@
 """Emulated nodes: groups of this process's devices that a FaultPlan takes away and gives back.
 
-Nothing here is a real failure, but the rules of one are kept. A lost node's heart stops, and what its devices
-held is deleted, so that nobody can read it by accident. A computation in which it takes part fails without
-saying who is missing. A node that comes back does so with empty memory. The trainer learns of all this as it
-would on a pod: from its `membership`, or from a step that failed.
+Nothing here is a real failure, but the rules of one are kept. A lost node's heart stops, and what
+its devices held is deleted, so that nobody can read it by accident. A computation in which it takes
+part fails without saying who is missing. A node that comes back does so with empty memory. The
+trainer learns of all this as it would on a pod: from its `membership`, or from a step that failed.
 """
 
 import itertools
@@ -25,7 +25,9 @@ class NodeFailure(RuntimeError):
     """A computation failed because a node that takes part is gone. It does not know which."""
 
     def __init__(self, step: int):
-        super().__init__(f"step {step} failed: a node that takes part is gone; ask the membership which.")
+        super().__init__(
+            f"step {step} failed: a node that takes part is gone; ask the membership which."
+        )
 
 
 class Fired(NamedTuple):
@@ -36,21 +38,30 @@ class Fired(NamedTuple):
 class EmulatedCluster:
     """`num_nodes` nodes of `gpus_per_node` devices, whose hearts beat in one thread until `close`.
 
-    `membership` is what a trainer may look at; `lost` and `fired` are the truth, for tests and reports.
-    Losing a node deletes its part of every array that lives in this process, whoever made it, and of arrays
-    put there later, at the latest when the next step begins.
+    `membership` is what a trainer may look at; `lost` and `fired` are the truth, for tests and
+    reports. Losing a node deletes its part of every array that lives in this process, whoever made
+    it, and of arrays put there later, at the latest when the next step begins.
     """
 
-    def __init__(self, num_nodes: int, gpus_per_node: int, plan: FaultPlan,
-                 heartbeat_s: float = 0.02, timeout_s: float = 0.25):
+    def __init__(
+        self,
+        num_nodes: int,
+        gpus_per_node: int,
+        plan: FaultPlan,
+        heartbeat_s: float = 0.02,
+        timeout_s: float = 0.25,
+    ):
         plan.check(num_nodes)
         devices, wanted = jax.devices(), num_nodes * gpus_per_node
         if len(devices) < wanted:
             raise ValueError(
                 f"{num_nodes} nodes of {gpus_per_node} need {wanted} devices, this process has "
-                f"{len(devices)}; set jax_num_cpu_devices to {wanted} before the first use of jax.")
-        self.devices = {node: devices[node * gpus_per_node:(node + 1) * gpus_per_node]
-                        for node in range(num_nodes)}
+                f"{len(devices)}; set jax_num_cpu_devices to {wanted} before the first use of jax."
+            )
+        self.devices = {
+            node: devices[node * gpus_per_node : (node + 1) * gpus_per_node]
+            for node in range(num_nodes)
+        }
         self.membership = Membership(num_nodes, timeout_s)
         self.lost: frozenset[int] = frozenset()
         self.fired: list[Fired] = []
@@ -59,7 +70,9 @@ class EmulatedCluster:
         self._torn = weakref.WeakValueDictionary()  # id -> array of which a part was deleted
         self._closing = threading.Event()
         self._beat()
-        self._hearts = threading.Thread(target=self._beat_on, args=(heartbeat_s,), name="hearts", daemon=True)
+        self._hearts = threading.Thread(
+            target=self._beat_on, args=(heartbeat_s,), name="hearts", daemon=True
+        )
         self._hearts.start()
 
     def __enter__(self) -> "EmulatedCluster":
@@ -76,15 +89,18 @@ class EmulatedCluster:
         return self._node_of[device]
 
     def reach(self, step: int, moment: str) -> None:
-        """Lets happen what the plan has for this moment; a repeated step does not repeat its faults."""
+        """Lets happen what the plan has for this moment; a repeated step does not repeat its
+        faults.
+        """
         self._fire(step, moment)
 
     def run(self, fn: Callable, *args: Any, step: int) -> Any:
-        """Calls `fn(*args)` as a step of all the nodes that hold a part of its arguments or results.
+        """Calls `fn(*args)` as a step of all the nodes that hold a part of its arguments or
+        results.
 
-        Raises NodeFailure if one of them is gone, or goes in the middle; then there are no results. Arguments
-        are looked at before they are dispatched, because XLA on CPUs crashes on an array with deleted parts.
-        Arrays that `fn` closes over are out of sight: pass them.
+        Raises NodeFailure if one of them is gone, or goes in the middle; then there are no results.
+        Arguments are looked at before they are dispatched, because XLA on CPUs crashes on an array
+        with deleted parts. Arrays that `fn` closes over are out of sight: pass them.
         """
         self._wipe()
         if any(map(self._is_torn, _arrays(args))):
@@ -121,7 +137,9 @@ class EmulatedCluster:
     def _take_back(self, nodes: frozenset[int]) -> None:
         alive = self.membership.alive()
         while alive & nodes:  # a node takes longer to start than to be missed
-            alive = self.membership.wait_until_changed(alive, limit_s=10 + 2 * self.membership.timeout_s)
+            alive = self.membership.wait_until_changed(
+                alive, limit_s=10 + 2 * self.membership.timeout_s
+            )
         self._wipe()  # what was put there meanwhile never was
         self.lost -= nodes
         self._beat()
@@ -146,8 +164,11 @@ class EmulatedCluster:
         if not self.lost:
             return []
         lost = {device for node in self.lost for device in self.devices[node]}
-        return [(array, [shard for shard in shards(array) if shard.device in lost])
-                for array in jax.live_arrays() if not lost.isdisjoint(array.sharding.device_set)]
+        return [
+            (array, [shard for shard in shards(array) if shard.device in lost])
+            for array in jax.live_arrays()
+            if not lost.isdisjoint(array.sharding.device_set)
+        ]
 
     def _is_torn(self, array: jax.Array) -> bool:
         if isinstance(array.dtype, np.dtype):
@@ -157,7 +178,12 @@ class EmulatedCluster:
 
     def _nodes(self, tree: Any) -> set[int]:
         shardings = {array.sharding for array in _arrays(tree)}
-        return {self._node_of[d] for sharding in shardings for d in sharding.device_set if d in self._node_of}
+        return {
+            self._node_of[d]
+            for sharding in shardings
+            for d in sharding.device_set
+            if d in self._node_of
+        }
 
     def _await_survivors(self, tree: Any) -> None:
         for array in _arrays(tree):

@@ -1,7 +1,8 @@
 """The state on a new mesh, from whatever survived: live shards, and copies that a snapshot kept.
 
-Never touches a shard on a lost device. A box that the new mesh wants where it already lies is taken over
-without a copy, one that lies elsewhere is sent, and one that no survivor has as such is composed on the host.
+Never touches a shard on a lost device. A box that the new mesh wants where it already lies is taken
+over without a copy, one that lies elsewhere is sent, and one that no survivor has as such is
+composed on the host.
 """
 
 from collections.abc import Collection, Mapping
@@ -12,7 +13,9 @@ import numpy as np
 
 from parallel.elastic.snapshot import Box, Snapshot, boxes, shards
 
-Pieces = dict[Box, dict[jax.Device, jax.Array]]  # every box that is left, and the devices that hold it
+Pieces = dict[
+    Box, dict[jax.Device, jax.Array]
+]  # every box that is left, and the devices that hold it
 
 
 class StateLost(RuntimeError):
@@ -21,16 +24,21 @@ class StateLost(RuntimeError):
     def __init__(self, path: str, box: Box):
         self.path, self.box = path, box
         block = ", ".join(f"{start}:{stop}" for start, stop in box)
-        super().__init__(f"{path}[{block}] is on no node that is left, neither as a replica nor as a copy; "
-                         "go back to the last checkpoint.")
+        super().__init__(
+            f"{path}[{block}] is on no node that is left, neither as a replica nor as a copy; "
+            "go back to the last checkpoint."
+        )
 
 
-def reassemble(tree: Any, shardings: Any, lost: Collection[jax.Device],
-               snapshot: Snapshot | None = None) -> Any:
-    """Builds `tree` anew under `shardings`, a tree of the same structure, without the devices of `lost`.
+def reassemble(
+    tree: Any, shardings: Any, lost: Collection[jax.Device], snapshot: Snapshot | None = None
+) -> Any:
+    """Builds `tree` anew under `shardings`, a tree of the same structure, without the devices of
+    `lost`.
 
-    Needs arrays whose shards are all in reach of this process. Raises StateLost where survivors do not cover.
-    The result shares the buffers that did not move with `tree`: donate only one of the two.
+    Needs arrays whose shards are all in reach of this process. Raises StateLost where survivors do
+    not cover. The result shares the buffers that did not move with `tree`: donate only one of the
+    two.
     """
     pieces = _survivors(tree, lost, snapshot)
     gap = _first_gap(tree, pieces)
@@ -93,11 +101,15 @@ def _compose(box: Box, pieces: Pieces, dtype: np.dtype) -> np.ndarray:
     for other, held in pieces.items():
         overlap = [(max(a, c), min(b, d)) for (a, b), (c, d) in zip(box, other, strict=True)]
         if all(start < stop for start, stop in overlap):
-            block[_inside(overlap, box)] = np.asarray(next(iter(held.values())))[_inside(overlap, other)]
+            block[_inside(overlap, box)] = np.asarray(next(iter(held.values())))[
+                _inside(overlap, other)
+            ]
     return block
 
 
 def _inside(overlap: Collection[tuple[int, int]], box: Box) -> tuple[slice, ...]:
     """`overlap` in coordinates of the block at `box`."""
-    return tuple(slice(start - origin, stop - origin)
-                 for (start, stop), (origin, _) in zip(overlap, box, strict=True))
+    return tuple(
+        slice(start - origin, stop - origin)
+        for (start, stop), (origin, _) in zip(overlap, box, strict=True)
+    )

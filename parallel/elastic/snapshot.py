@@ -18,15 +18,18 @@ Box = tuple[tuple[int, int], ...]
 @functools.lru_cache(maxsize=1024)
 def boxes(sharding: jax.sharding.Sharding, shape: tuple[int, ...]) -> dict[jax.Device, Box]:
     """The box that each device holds of an array of this shape."""
-    return {device: tuple(side.indices(size)[:2] for side, size in zip(index, shape, strict=True))
-            for device, index in sharding.devices_indices_map(shape).items()}
+    return {
+        device: tuple(side.indices(size)[:2] for side, size in zip(index, shape, strict=True))
+        for device, index in sharding.devices_indices_map(shape).items()
+    }
 
 
 def shards(leaf: jax.Array) -> Sequence[jax.Shard]:
     """The shards of `leaf`, deleted or not, even where jax gives up the array as a whole.
 
-    It does so when the shard of an array's first device is deleted, although the others live on: in the list
-    that jax made when somebody first asked for it. No list, and deleted (as donated arrays are): no shards.
+    It does so when the shard of an array's first device is deleted, although the others live on: in
+    the list that jax made when somebody first asked for it. No list, and deleted (as donated arrays
+    are): no shards.
     """
     made = vars(leaf).get("addressable_shards")
     if made is None:
@@ -43,16 +46,21 @@ def holders(leaf: jax.Array) -> dict[Box, list[jax.Device]]:
 
 
 def replicas(tree: Any, node_of_device: Callable[[jax.Device], int]) -> int:
-    """The least number of distinct nodes that hold any one box of any leaf: 2 or more outlive every node."""
-    return min(len(set(map(node_of_device, devices)))
-               for leaf in jax.tree.leaves(tree) for devices in holders(leaf).values())
+    """The least number of distinct nodes that hold any one box of any leaf: 2 or more outlive every
+    node.
+    """
+    return min(
+        len(set(map(node_of_device, devices)))
+        for leaf in jax.tree.leaves(tree)
+        for devices in holders(leaf).values()
+    )
 
 
 def keepers(groups: Sequence[Sequence[int]]) -> dict[int, int]:
     """Who keeps whose state: neighbours on a ring in pairs, so that the copy travels one hop.
 
-    An unpaired last node gives to its previous one, a ring of one node to the first node of the next ring,
-    and a node that is alone in the world has no keeper.
+    An unpaired last node gives to its previous one, a ring of one node to the first node of the
+    next ring, and a node that is alone in the world has no keeper.
 
     >>> keepers([(0, 1, 3), (4,)])
     {0: 1, 1: 0, 3: 1, 4: 0}
@@ -73,8 +81,8 @@ def keepers(groups: Sequence[Sequence[int]]) -> dict[int, int]:
 class Snapshot:
     """Copies of the boxes that only one node held, of one tree at one step.
 
-    It remembers the very arrays it was taken of (without keeping them alive) and serves no others: the shards
-    of one step completed with copies of another would be a state that never was.
+    It remembers the very arrays it was taken of (without keeping them alive) and serves no others:
+    the shards of one step completed with copies of another would be a state that never was.
     """
 
     step: int
@@ -83,19 +91,26 @@ class Snapshot:
 
     def copies_of(self, leaves: Sequence[jax.Array]) -> tuple[dict[Box, jax.Array], ...]:
         same = len(leaves) == len(self.leaves) and all(
-            ref() is leaf for ref, leaf in zip(self.leaves, leaves, strict=True))
-        assert same, f"the snapshot of step {self.step} was taken of other arrays; keep one of this tree."
+            ref() is leaf for ref, leaf in zip(self.leaves, leaves, strict=True)
+        )
+        assert same, (
+            f"the snapshot of step {self.step} was taken of other arrays; keep one of this tree."
+        )
         return self.copies
 
 
-def keep(tree: Any, keeper_of: Mapping[int, int], devices: Mapping[int, Sequence[jax.Device]],
-         step: int) -> Snapshot:
-    """Copies every box that lives on one node only to that node's keeper, to the GPU of the same number.
+def keep(
+    tree: Any, keeper_of: Mapping[int, int], devices: Mapping[int, Sequence[jax.Device]], step: int
+) -> Snapshot:
+    """Copies every box that lives on one node only to that node's keeper, to the GPU of the same
+    number.
 
-    Starts the copies and does not wait for them. Cost: one send of the unreplicated state, nothing where
-    replicas exist.
+    Starts the copies and does not wait for them. Cost: one send of the unreplicated state, nothing
+    where replicas exist.
     """
-    place = {device: (node, gpu) for node, gpus in devices.items() for gpu, device in enumerate(gpus)}
+    place = {
+        device: (node, gpu) for node, gpus in devices.items() for gpu, device in enumerate(gpus)
+    }
     leaves = jax.tree.leaves(tree)
     sources, targets, labels = [], [], []
     for at, leaf in enumerate(leaves):

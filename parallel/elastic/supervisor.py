@@ -1,7 +1,8 @@
 """The way of a fault: agree on who is there, then placement, circuits, mesh.
 
-A generation is the n-th mesh of a run. The supervisor forms the first one and, whenever nodes go or come, the
-next, changing as few rings as it can. What it needs of the trainer (programs, state) stays with the trainer.
+A generation is the n-th mesh of a run. The supervisor forms the first one and, whenever nodes go or
+come, the next, changing as few rings as it can. What it needs of the trainer (programs, state)
+stays with the trainer.
 """
 
 import dataclasses
@@ -57,7 +58,12 @@ class Supervisor:
     """
 
     def __init__(
-        self, cluster: EmulatedCluster, topology: Topology, layout: Layout, gpus_per_node: int, limit_s: float = 10.0
+        self,
+        cluster: EmulatedCluster,
+        topology: Topology,
+        layout: Layout,
+        gpus_per_node: int,
+        limit_s: float = 10.0,
     ):
         self.cluster, self.topology, self.layout, self.limit_s = cluster, topology, layout, limit_s
         self.nodes_per_group = layout.nodes_per_group(gpus_per_node)
@@ -79,17 +85,23 @@ class Supervisor:
         if failed and alive.epoch == now.alive.epoch:
             alive = self.cluster.membership.wait_until_changed(now.alive, self.limit_s)
         watch.lap("notice")
-        placement = rearrange(now.placement, self.topology, self._failed(alive), self.nodes_per_group)
+        placement = rearrange(
+            now.placement, self.topology, self._failed(alive), self.nodes_per_group
+        )
         return self._form(now.number + 1, alive, placement, watch)
 
     def _failed(self, alive: Alive) -> frozenset[int]:
         return frozenset(range(self.topology.num_nodes)) - alive
 
-    def _form(self, number: int, alive: Alive, placement: Placement, watch: Stopwatch) -> Generation:
+    def _form(
+        self, number: int, alive: Alive, placement: Placement, watch: Stopwatch
+    ) -> Generation:
         if not placement.groups:
             raise NotEnoughNodes(
-                f"no ring can be formed of the nodes that are left, {sorted(alive)}: tensor={self.layout.tensor} "
-                f"needs {self.nodes_per_group} nodes, each at most {self.topology.hops} from the next; "
+                f"no ring can be formed of the nodes that are left, {sorted(alive)}: "
+                f"tensor={self.layout.tensor} "
+                f"needs {self.nodes_per_group} nodes, each at most {self.topology.hops} from the "
+                "next; "
                 "repair nodes and start again with the same command."
             )
         watch.lap("placement")

@@ -1,11 +1,13 @@
-"""Sets of two groups in two sub-lines that share their ToRs rank by rank: the exact optimum for a pair of rows.
+"""Sets of two groups in two sub-lines that share their ToRs rank by rank: the exact optimum for a
+pair of rows.
 
     A, B  the two sub-lines; their columns are ToRs     m  nodes of a group     n  sets so far
     a, b  columns of the nodes of rank k in A and B     d  b - a, at most APART
 
-A set is a group of A and one of B.  Its rank k crosses ToRs unless a = b.  Where A has a faulty node, B may skip
-that column too, which wastes a node and keeps the ranks together, or go on one column apart, which wastes
-nothing and crosses.  The sweep visits the columns and keeps, for every n, the fewest crossing ranks of
+A set is a group of A and one of B. Its rank k crosses ToRs unless a = b. Where A has a faulty
+node, B may skip that column too, which wastes a node and keeps the ranks together, or go on one
+column apart, which wastes nothing and crosses. The sweep visits the columns and keeps, for every
+n, the fewest crossing ranks of
 
     under_way[k, n, d]  n sets, and another whose rank k is at (a, a + d)
     done[n, d]          n sets, none of which reaches beyond (a, a + d)
@@ -23,7 +25,9 @@ NEVER = 20_000  # ranks; more than ever cross, with room to add in 16 bits
 
 @dataclass(frozen=True)
 class PairOfRows:
-    """What the sweep found: `crossing[n]` is the fewest ranks of n sets that cross, NEVER where n do not fit."""
+    """What the sweep found: `crossing[n]` is the fewest ranks of n sets that cross, NEVER where n
+    do not fit.
+    """
 
     crossing: np.ndarray
     under_way: np.ndarray  # [column + reach, k, n, d + margin]
@@ -58,7 +62,8 @@ class PairOfRows:
                 (a - step_a, d + step_a - step_b)
                 for step_a in range(1, reach + 1)
                 for step_b in range(1, reach + 1)
-                if self.under_way[a - step_a + reach, k - 1, n, d + step_a - step_b + reach] == value
+                if self.under_way[a - step_a + reach, k - 1, n, d + step_a - step_b + reach]
+                == value
             )
             columns.append((a, a + d - APART))
         return tuple(map(list, zip(*columns[::-1], strict=True)))

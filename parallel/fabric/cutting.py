@@ -2,13 +2,15 @@
 
     m  nodes of a group     c  nodes of a piece of the walk     w = c mod m  nodes that are left over
 
-A piece holds floor(c / m) groups wherever its w spare nodes lie.  Let a ring begin at place P of its piece and
-call P mod m its phase: so many nodes before it are spare once the room between staying rings is filled with
-groups.  Spare nodes only add up along the walk.  So rings can stay together exactly if their phases never fall
-and never exceed w, and the most rings that can stay are the longest such chain.
+A piece holds floor(c / m) groups wherever its w spare nodes lie. Let a ring begin at place P of
+its piece and call P mod m its phase: so many nodes before it are spare once the room between
+staying rings is filled with groups. Spare nodes only add up along the walk. So rings can stay
+together exactly if their phases never fall and never exceed w, and the most rings that can stay are
+the longest such chain.
 
-One more thing bounds a piece.  With an odd K > 1 the distances +K and -K hang on one bundle (`port`), and a
-node whose two neighbours in the walk are both K away can open it towards one of them only.  Such a pivot ends a
+One more thing bounds a piece. With an odd K > 1 the distances +K and -K hang on one bundle
+(`port`), and a node whose two neighbours in the walk are both K away can open it towards one of
+them only. Such a pivot ends a
 ring: the walk is cut before or after it.
 """
 
@@ -20,7 +22,8 @@ from parallel.fabric.topology import KHopRing, Topology
 
 
 class Walk(NamedTuple):
-    """Healthy nodes in walk order, the places where its pieces start, and the ring of each node; -1 for none.
+    """Healthy nodes in walk order, the places where its pieces start, and the ring of each node; -1
+    for none.
 
     The end of a closed walk reaches its start.
     """
@@ -51,15 +54,24 @@ class Cut(NamedTuple):
         return len(self.formed) + len(self.stay), len(self.stay)
 
 
-def walk_of(topology: Topology, nodes: np.ndarray, starts: np.ndarray, ring_of: np.ndarray | None = None) -> Walk:
+def walk_of(
+    topology: Topology, nodes: np.ndarray, starts: np.ndarray, ring_of: np.ndarray | None = None
+) -> Walk:
     """A walk through `nodes`; `ring_of` tells the present ring of every node of the fabric."""
     rings = np.full(nodes.size, -1) if ring_of is None else ring_of[nodes]
     closed = isinstance(topology, KHopRing) and starts.size == 1 and nodes.size > 1
-    return Walk(nodes, starts, rings, bool(closed and (nodes[0] - nodes[-1]) % topology.num_nodes <= topology.hops))
+    return Walk(
+        nodes,
+        starts,
+        rings,
+        bool(closed and (nodes[0] - nodes[-1]) % topology.num_nodes <= topology.hops),
+    )
 
 
 def cut(topology: Topology, walk: Walk, m: int) -> Cut:
-    """The most groups of m nodes, and of all ways to form so many one in which the most rings stay."""
+    """The most groups of m nodes, and of all ways to form so many one in which the most rings
+    stay.
+    """
     cuts = [_cut_open(topology, turned, m) for turned in _turns(topology, walk, m)]
     return max(cuts, key=lambda cut: cut.worth)
 
@@ -84,12 +96,15 @@ def _cut_open(topology: Topology, walk: Walk, m: int) -> Cut:
     edge[first] += 1
     edge[last + 1] -= 1
     free = np.flatnonzero(np.cumsum(edge[:-1], dtype=np.int8) == 0)
-    rooms = np.searchsorted(free, np.concatenate((starts, last + 1)))  # where the free nodes of a room start
+    rooms = np.searchsorted(
+        free, np.concatenate((starts, last + 1))
+    )  # where the free nodes of a room start
     return Cut(ring, walk.nodes[free[_blocks(free.size, np.unique(rooms[rooms < free.size]), m)]])
 
 
 def _blocks(count: int, starts: np.ndarray, m: int) -> np.ndarray:
-    """[groups, m] of range(count): every piece is cut into groups, with its spare nodes spread between them.
+    """[groups, m] of range(count): every piece is cut into groups, with its spare nodes spread
+    between them.
 
     So a ring that loses a node finds a spare one near, and few rings move up to make room.
     """
@@ -97,7 +112,9 @@ def _blocks(count: int, starts: np.ndarray, m: int) -> np.ndarray:
     groups, spare = lengths // m, lengths % m
     piece = np.repeat(np.arange(starts.size), groups)
     j = np.arange(piece.size) - np.repeat(np.cumsum(groups) - groups, groups)
-    spare_before = -((groups[piece] - (2 * j + 1) * spare[piece]) // (2 * groups[piece]))  # a ceiling
+    spare_before = -(
+        (groups[piece] - (2 * j + 1) * spare[piece]) // (2 * groups[piece])
+    )  # a ceiling
     return (starts[piece] + j * m + spare_before)[:, None] + np.arange(m)
 
 
@@ -105,7 +122,9 @@ def pivots(topology: Topology, walk: Walk) -> np.ndarray:
     """Places of the nodes that can only end a ring."""
     if not topology.shares_last_bundle or walk.nodes.size < 3:
         return np.empty(0, np.int64)
-    full = np.diff(walk.nodes, append=walk.nodes[0]) % topology.num_nodes == topology.hops  # the step behind
+    full = (
+        np.diff(walk.nodes, append=walk.nodes[0]) % topology.num_nodes == topology.hops
+    )  # the step behind
     full[walk.starts[1:] - 1] = False
     full[-1] &= walk.closed
     return np.flatnonzero(full & np.roll(full, 1))
@@ -114,8 +133,9 @@ def pivots(topology: Topology, walk: Walk) -> np.ndarray:
 def _turns(topology: Topology, walk: Walk, m: int) -> list[Walk]:
     """The open walks to try.
 
-    A closed walk may be opened anywhere: at a pivot, which then ends the walk or begins it; else before a ring
-    that stays, and of rings one after the other with equal phase only the first needs a try.
+    A closed walk may be opened anywhere: at a pivot, which then ends the walk or begins it; else
+    before a ring that stays, and of rings one after the other with equal phase only the first needs
+    a try.
     """
     if not walk.closed:
         return [walk]
@@ -125,7 +145,9 @@ def _turns(topology: Topology, walk: Walk, m: int) -> list[Walk]:
     walk = _turn(walk, _ring_start(walk))
     first = _could_stay(walk, m).first
     fresh = first[(first - np.roll(first, 1)) % walk.nodes.size % m != 0]
-    return [_turn(walk, place) for place in (fresh if fresh.size else first[:1])] or [_turn(walk, 0)]
+    return [_turn(walk, place) for place in (fresh if fresh.size else first[:1])] or [
+        _turn(walk, 0)
+    ]
 
 
 def _turn(walk: Walk, place: int) -> Walk:
@@ -134,7 +156,9 @@ def _turn(walk: Walk, place: int) -> Walk:
 
 
 def _ring_start(walk: Walk) -> int:
-    """A place of a closed walk where a ring starts, or 0: opened there, no ring lies across the end."""
+    """A place of a closed walk where a ring starts, or 0: opened there, no ring lies across the
+    end.
+    """
     places = np.flatnonzero(walk.rings >= 0)
     if not places.size:
         return 0
@@ -153,9 +177,11 @@ def _could_stay(walk: Walk, m: int) -> Staying:
 
 
 def pieces(topology: Topology, walk: Walk, m: int) -> np.ndarray:
-    """Where the pieces of an open walk start, once every pivot has gone to the piece before it or behind it.
+    """Where the pieces of an open walk start, once every pivot has gone to the piece before it or
+    behind it.
 
-    Exact: from one pivot to the next only the place of the cut matters, so two choices are carried along.
+    Exact: from one pivot to the next only the place of the cut matters, so two choices are carried
+      along.
     """
     could = _could_stay(walk, m)
 
@@ -198,11 +224,15 @@ def _choose(starts: np.ndarray, end: int, m: int, could: Staying) -> np.ndarray:
 
 
 def _longest_chain(enter: np.ndarray, leave: np.ndarray, spare: int) -> np.ndarray:
-    """The most rings in walk order of which each enters with at least the phase that the one before it left."""
+    """The most rings in walk order of which each enters with at least the phase that the one before
+    it left.
+    """
     holes = leave != enter
     fresh = (np.diff(enter, prepend=-1) != 0) | holes | np.append(True, holes)[: holes.size]
     runs = np.flatnonzero(fresh)
-    best = [(0, None)] * (spare + 1)  # by phase: rings so far, and (run, its rings, the chain before it)
+    best = [(0, None)] * (
+        spare + 1
+    )  # by phase: rings so far, and (run, its rings, the chain before it)
     for run, count in zip(runs.tolist(), np.diff(runs, append=enter.size).tolist(), strict=True):
         so_far, chain = max(best[: enter[run] + 1], key=lambda entry: entry[0])
         if so_far + count > best[leave[run]][0]:

@@ -1,10 +1,11 @@
-"""The data-centre network beside the rings: ToRs, and the share of a job's traffic that crosses them.
+"""The data-centre network beside the rings: ToRs, and the share of a job's traffic that crosses
+them.
 
     p  nodes under a ToR     T  ToRs     m  nodes of a group     s  peers: groups that exchange shards
 
-Deployment.  Position i of the K-hop order hangs under ToR i mod T: the first sub-line takes one node of every
-ToR, then the second sub-line, and so on up to p.  So a group runs across m ToRs, and groups that lie side by
-side under the same ToRs meet their equal ranks inside a ToR.
+Deployment. Position i of the K-hop order hangs under ToR i mod T: the first sub-line takes one
+node of every ToR, then the second sub-line, and so on up to p. So a group runs across m ToRs, and
+groups that lie side by side under the same ToRs meet their equal ranks inside a ToR.
 
     ToR          0    1    2    3    4    5         a group of three, and its peer below it
     sub-line 0   0 -- 1 -- 2    3    4    5
@@ -18,7 +19,9 @@ import numpy as np
 
 @dataclass(frozen=True)
 class FatTree:
-    """`num_nodes` nodes, `nodes_per_tor` to a ToR, `tors_per_domain` ToRs to an aggregation switch."""
+    """`num_nodes` nodes, `nodes_per_tor` to a ToR, `tors_per_domain` ToRs to an aggregation
+    switch.
+    """
 
     num_nodes: int
     nodes_per_tor: int = 4
@@ -29,7 +32,8 @@ class FatTree:
             raise ValueError(f"{self} is no tree: every number must be at least 1.")
         if self.num_nodes % self.nodes_per_tor:
             raise ValueError(
-                f"num_nodes={self.num_nodes} do not fill ToRs of nodes_per_tor={self.nodes_per_tor}: "
+                f"num_nodes={self.num_nodes} do not fill ToRs of "
+                f"nodes_per_tor={self.nodes_per_tor}: "
                 f"take {self.num_nodes - self.num_nodes % self.nodes_per_tor} nodes."
             )
 
@@ -50,13 +54,15 @@ class FatTree:
 
 @dataclass(frozen=True)
 class Job:
-    """A training job of `num_groups` tensor-parallel groups, and the bytes that each of its GPUs sends per step.
+    """A training job of `num_groups` tensor-parallel groups, and the bytes that each of its GPUs
+    sends per step.
 
-    Groups work in sets of `peers`, which hold one copy of the model in shards (FSDP): a shard is gathered for
-    every microbatch, forwards and backwards, and gradients are scattered.  Sets are replicas of each other and
-    sum their gradients once per step.  Both collectives are rings of equal ranks over the DCN, which visit ToR
-    after ToR.  The tensor-parallel ring gathers and scatters activations four times per layer, and as often on
-    the way back.  The defaults are a dense model of 70 billion parameters.
+    Groups work in sets of `peers`, which hold one copy of the model in shards (FSDP): a shard is
+    gathered for every microbatch, forwards and backwards, and gradients are scattered. Sets are
+    replicas of each other and sum their gradients once per step. Both collectives are rings of
+    equal ranks over the DCN, which visit ToR after ToR. The tensor-parallel ring gathers and
+    scatters activations four times per layer, and as often on the way back. The defaults are a
+    dense model of 70 billion parameters.
     """
 
     num_groups: int
@@ -76,8 +82,18 @@ class Job:
 
     @property
     def peer_bytes(self) -> float:
-        """Among the peers of a set: weights gathered twice, gradients scattered once, in 2 bytes."""
-        return self.microbatches * 3 * self.parameters / self.tensor * 2 * (self.peers - 1) / self.peers
+        """Among the peers of a set: weights gathered twice, gradients scattered once, in 2
+        bytes.
+        """
+        return (
+            self.microbatches
+            * 3
+            * self.parameters
+            / self.tensor
+            * 2
+            * (self.peers - 1)
+            / self.peers
+        )
 
     @property
     def replica_bytes(self) -> float:
@@ -97,20 +113,31 @@ class Traffic:
 
 
 def traffic(tree: FatTree, job: Job, groups: np.ndarray) -> Traffic:
-    """What crosses ToRs when `groups`, [groups, m], run the job: every `peers` of them in turn are a set."""
+    """What crosses ToRs when `groups`, [groups, m], run the job: every `peers` of them in turn are
+    a set.
+    """
     tors = tree.tor(groups)
     sets = len(tors) // job.peers
-    whole, rest = tors[: sets * job.peers].reshape(sets, job.peers, tors.shape[1]), tors[sets * job.peers :]
+    whole, rest = (
+        tors[: sets * job.peers].reshape(sets, job.peers, tors.shape[1]),
+        tors[sets * job.peers :],
+    )
     hops = crossings(whole, axis=1).sum() + crossings(rest, axis=0).sum()
     peers_cross = float(hops / max(1, tors.size))
     replicas_cross = float(crossings(whole, axis=0).sum() / max(1, whole.size))
     crossing = peers_cross * job.peer_bytes + replicas_cross * job.replica_bytes
     dcn = job.peer_bytes + job.replica_bytes
-    return Traffic(peers_cross, replicas_cross, crossing / dcn if dcn else 0.0, crossing / (job.ring_bytes + dcn))
+    return Traffic(
+        peers_cross,
+        replicas_cross,
+        crossing / dcn if dcn else 0.0,
+        crossing / (job.ring_bytes + dcn),
+    )
 
 
 def crossings(tors: np.ndarray, axis: int) -> np.ndarray:
-    """Hops between ToRs in a ring that visits ToR after ToR: as many as there are ToRs, or none in a single one.
+    """Hops between ToRs in a ring that visits ToR after ToR: as many as there are ToRs, or none in
+    a single one.
 
     >>> crossings(np.array([[3, 3, 3, 3], [3, 4, 4, 3], [1, 2, 3, 4]]), axis=1)
     array([0, 2, 4])

@@ -22,7 +22,9 @@ class Event(NamedTuple):
 
 
 def read_events(data: bytes) -> list[Event]:
-    """All events of a trace in the order of the file; keys that a trace does not need are left alone."""
+    """All events of a trace in the order of the file; keys that a trace does not need are left
+    alone.
+    """
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -55,16 +57,22 @@ def elements(text: str) -> Iterator[tuple[int, object]]:
         yield line, element
         found, at = _expect(text, at, ",]")
     if at < len(text):
-        raise ValueError(f"{_line(text, at)}: the list has ended, but the file goes on with {text[at]!r}.")
+        raise ValueError(
+            f"{_line(text, at)}: the list has ended, but the file goes on with {text[at]!r}."
+        )
 
 
 def _expect(text: str, at: int, wanted: str) -> tuple[str, int]:
-    """The next character, which must be one of those wanted, and where the text goes on behind it."""
+    """The next character, which must be one of those wanted, and where the text goes on behind
+    it.
+    """
     at = SPACE.match(text, at).end()
     found = text[at : at + 1]
     if not found or found not in wanted:
         what = repr(found) if found else "the end of the file"
-        raise ValueError(f"{_line(text, at)}: found {what} where {' or '.join(map(repr, wanted))} belongs.")
+        raise ValueError(
+            f"{_line(text, at)}: found {what} where {' or '.join(map(repr, wanted))} belongs."
+        )
     return found, SPACE.match(text, at + 1).end()
 
 
@@ -100,6 +108,8 @@ def _event(line: int, event: object) -> Event:
         raise refuse(day, "event_time must be a number of days, at least 0")
     if kind not in KINDS:
         raise refuse(kind, f"event_type must be {' or '.join(KINDS)}")
-    if not isinstance(fault, dict) or not all(isinstance(fault.get(key), str) for key in FAULT_KEYS):
+    if not isinstance(fault, dict) or not all(
+        isinstance(fault.get(key), str) for key in FAULT_KEYS
+    ):
         raise refuse(fault, f"fault_type must hold a text for each of {', '.join(FAULT_KEYS)}")
     return Event(line, node, day, kind == KINDS[0], tuple(fault[key] for key in FAULT_KEYS))

@@ -1,6 +1,7 @@
-"""A fault plan: who goes, who comes back, and when.  Faults are data.
+"""A fault plan: who goes, who comes back, and when. Faults are data.
 
-One plan drives tests, simulator, emulation and real processes.  Its text form is one phrase an event:
+One plan drives tests, simulator, emulation and real processes. Its text form is one phrase an
+event:
 
     lose 3 before 5; back 3 before 9; lose 5 during 12; lose 1 saving 14; lose 2 recovering 12
 """
@@ -16,8 +17,9 @@ PHRASE = re.compile(r"(lose|back)\s+(\d+)\s+([a-z]+)\s+(\d+)")
 class Event:
     """A node is lost, or comes back.
 
-    Moments: before the step starts; during it, so that it has to be done again; recovering, while the run is
-    still busy with another fault of that step; saving, while the state after that step is being written.
+    Moments: before the step starts; during it, so that it has to be done again; recovering, while
+    the run is still busy with another fault of that step; saving, while the state after that step
+    is being written.
     """
 
     kind: str  # "lose" or "back"
@@ -71,7 +73,9 @@ class FaultPlan:
     def at(self, step: int, moment: str = "before") -> tuple[Event, ...]:
         """The events of one moment of one step."""
         if moment not in MOMENTS:
-            raise ValueError(f"{moment!r} is no moment of a step: take one of {', '.join(MOMENTS)}.")
+            raise ValueError(
+                f"{moment!r} is no moment of a step: take one of {', '.join(MOMENTS)}."
+            )
         return tuple(event for event in self.events if (event.step, event.moment) == (step, moment))
 
     def away(self, step: int) -> frozenset[int]:
@@ -84,13 +88,19 @@ class FaultPlan:
         return frozenset(away)
 
     def check(self, num_nodes: int) -> None:
-        """Raises ValueError unless a run of `num_nodes` nodes can live through this plan as it is written."""
+        """Raises ValueError unless a run of `num_nodes` nodes can live through this plan as it is
+        written.
+        """
         away: set[int] = set()
         for event in self.events:
             if event.node >= num_nodes:
-                raise ValueError(f"'{event}': there is no node {event.node}, only nodes 0 to {num_nodes - 1}.")
+                raise ValueError(
+                    f"'{event}': there is no node {event.node}, only nodes 0 to {num_nodes - 1}."
+                )
             if event.kind == "lose" and event.node in away:
-                raise ValueError(f"'{event}': node {event.node} is already away; let it come back first.")
+                raise ValueError(
+                    f"'{event}': node {event.node} is already away; let it come back first."
+                )
             if event.kind == "back" and event.node not in away:
                 raise ValueError(f"'{event}': node {event.node} is not away; lose it first.")
             (away.add if event.kind == "lose" else away.remove)(event.node)
@@ -107,7 +117,8 @@ class FaultPlan:
             if match is None:
                 raise ValueError(
                     f"{phrase.strip()!r} is not an event of a fault plan: "
-                    f"write 'lose NODE MOMENT STEP' or 'back NODE before STEP', as in 'lose 3 before 5'."
+                    "write 'lose NODE MOMENT STEP' or 'back NODE before STEP', as in 'lose 3 "
+                    "before 5'."
                 )
             kind, node, moment, step = match.groups()
             events.append(Event(kind, int(node), int(step), moment))

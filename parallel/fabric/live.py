@@ -1,4 +1,6 @@
-"""A placement that is kept up to date: one node goes or comes back, and only its own segment is looked at."""
+"""A placement that is kept up to date: one node goes or comes back, and only its own segment is
+looked at.
+"""
 
 from collections.abc import Collection
 from typing import NamedTuple
@@ -24,7 +26,8 @@ class Change(NamedTuple):
 
 
 class LivePlacement:
-    """As many groups as `place` gives, at any time, with the fewest rings changed from one time to the next.
+    """As many groups as `place` gives, at any time, with the fewest rings changed from one time to
+    the next.
 
     A change costs O(segment), whatever the size of the fabric.
 
@@ -58,7 +61,11 @@ class LivePlacement:
         self._check(node, alive=True)
         before, behind = self._segment(node)
         self.alive[node] = False
-        split = before.size and behind.size and not self.topology.reaches(int(before[-1]), int(behind[0]))
+        split = (
+            before.size
+            and behind.size
+            and not self.topology.reaches(int(before[-1]), int(behind[0]))
+        )
         walk = np.concatenate((before, behind)), np.array([0, before.size] if split else [0])
         return self._recut(*walk, broken=self.row_of[node])
 
@@ -70,12 +77,16 @@ class LivePlacement:
 
     def _check(self, node: int, alive: bool) -> None:
         if not 0 <= node < self.topology.num_nodes:
-            raise ValueError(f"there is no node {node}: nodes are 0 to {self.topology.num_nodes - 1}.")
+            raise ValueError(
+                f"there is no node {node}: nodes are 0 to {self.topology.num_nodes - 1}."
+            )
         if self.alive[node] != alive:
             raise ValueError(f"node {node} is {'away' if alive else 'there'} already.")
 
     def _segment(self, node: int) -> tuple[np.ndarray, np.ndarray]:
-        """The nodes before and behind `node` in its segment; all are behind it where that is a whole circle."""
+        """The nodes before and behind `node` in its segment; all are behind it where that is a
+        whole circle.
+        """
         behind = self._scan(node, 1)
         circle = isinstance(self.topology, KHopRing) and behind.size
         if circle and self.topology.num_nodes - behind[-1] <= self.topology.hops:
@@ -94,18 +105,24 @@ class LivePlacement:
             window = min(window, room)
             places = node + sign * np.arange(1, window + 1)
             steps = np.flatnonzero(self.alive.take(places, mode="wrap")) + 1
-            breaks = np.flatnonzero(np.diff(steps, prepend=0, append=window + 1) > self.topology.hops)
+            breaks = np.flatnonzero(
+                np.diff(steps, prepend=0, append=window + 1) > self.topology.hops
+            )
             if breaks.size or window == room:
                 return steps[: breaks[0]] if breaks.size else steps
             window *= 4
 
     def _recut(self, nodes: np.ndarray, starts: np.ndarray, broken: int = -1) -> Change:
-        """Cuts a segment anew around the rings that it can keep; `broken` is the ring that lost a node, or -1."""
+        """Cuts a segment anew around the rings that it can keep; `broken` is the ring that lost a
+        node, or -1.
+        """
         walk = walk_of(self.topology, nodes, starts, self.row_of)
         stay, formed = cut(self.topology, walk, self.m)
         present = np.append(walk.rings, broken)
         ended = np.setdiff1d(present[present >= 0], stay)
-        change = Change(*(tuple(map(tuple, rings.tolist())) for rings in (self.rings[ended], formed)))
+        change = Change(
+            *(tuple(map(tuple, rings.tolist())) for rings in (self.rings[ended], formed))
+        )
         self.row_of[self.rings[ended]] = self.rings[ended] = -1
         self.free_rows.extend(ended.tolist())
         self._form(formed)

@@ -2,10 +2,11 @@
 
     p  sub-lines, one node of every ToR each    T  ToRs    m  nodes of a group    s  peers of a set
 
-Three algorithms under one call.  `greedy` takes groups as they come.  `paper` is InfinitePOD's (arXiv
-2502.03885): with n constraints, a ToR with any faulty node is left out of all sub-lines in the first n
-domains, so that groups lie side by side there; a binary search finds the largest n that still fits the job.
-`ours` gives up single nodes instead of ToRs (`alignment`), and is never worse than either.
+Three algorithms under one call. `greedy` takes groups as they come. `paper` is InfinitePOD's
+(arXiv 2502.03885): with n constraints, a ToR with any faulty node is left out of all sub-lines in
+the first n domains, so that groups lie side by side there; a binary search finds the largest n that
+still fits the job. `ours` gives up single nodes instead of ToRs (`alignment`), and is never worse
+than either.
 """
 
 import bisect
@@ -38,7 +39,12 @@ class Orchestration:
 
 
 def orchestrate(
-    algorithm: str, topology: Topology, tree: FatTree, failed: Collection[int], nodes_per_group: int, job: Job
+    algorithm: str,
+    topology: Topology,
+    tree: FatTree,
+    failed: Collection[int],
+    nodes_per_group: int,
+    job: Job,
 ) -> Orchestration:
     """Places up to `job.num_groups` groups; fewer only where the algorithm finds room for no more.
 
@@ -52,17 +58,25 @@ def orchestrate(
     ours 14 0.0
     """
     if algorithm not in ALGORITHMS:
-        raise ValueError(f"there is no algorithm {algorithm!r}: take one of {', '.join(ALGORITHMS)}.")
+        raise ValueError(
+            f"there is no algorithm {algorithm!r}: take one of {', '.join(ALGORITHMS)}."
+        )
     if topology.num_nodes != tree.num_nodes:
-        raise ValueError(f"a fabric of {topology.num_nodes} nodes does not hang on a tree of {tree.num_nodes}.")
+        raise ValueError(
+            f"a fabric of {topology.num_nodes} nodes does not hang on a tree of {tree.num_nodes}."
+        )
     alive = np.zeros(tree.num_nodes, bool)
     alive[topology.healthy(failed)] = True
     groups = ALGORITHMS[algorithm](topology, tree, alive, nodes_per_group, job)
-    return Orchestration(algorithm, Placement(tuple(map(tuple, groups.tolist()))), traffic(tree, job, groups))
+    return Orchestration(
+        algorithm, Placement(tuple(map(tuple, groups.tolist()))), traffic(tree, job, groups)
+    )
 
 
 def dcn_free(topology: Topology, alive: np.ndarray, m: int) -> np.ndarray:
-    """[groups, m] that ignore the DCN: every segment is cut into blocks of m, one after the other."""
+    """[groups, m] that ignore the DCN: every segment is cut into blocks of m, one after the
+    other.
+    """
     return first_fit(topology, walk_of(topology, *topology.walk(np.flatnonzero(~alive))), m)
 
 
@@ -84,7 +98,9 @@ def paper(topology: Topology, tree: FatTree, alive: np.ndarray, m: int, job: Job
 
 
 def constrained(topology: Topology, tree: FatTree, alive: np.ndarray, m: int, n: int) -> np.ndarray:
-    """[groups, m]: aligned across all sub-lines in the first n domains, ignoring the DCN behind them."""
+    """[groups, m]: aligned across all sub-lines in the first n domains, ignoring the DCN behind
+    them.
+    """
     clean = alive.reshape(tree.nodes_per_tor, tree.num_tors).all(axis=0)
     domain = np.arange(tree.num_tors) // tree.tors_per_domain
     line = KHopLine(tree.num_tors, topology.hops)
@@ -95,7 +111,9 @@ def constrained(topology: Topology, tree: FatTree, alive: np.ndarray, m: int, n:
 
 
 def arranged(tree: FatTree, groups: np.ndarray, job: Job) -> np.ndarray:
-    """The job's groups in sets: first sets under equal ToRs, then the rest by their ToRs, best sets first."""
+    """The job's groups in sets: first sets under equal ToRs, then the rest by their ToRs, best sets
+    first.
+    """
     tors = tree.tor(groups)
     order = np.lexsort(tors.T[::-1])
     groups, tors = groups[order], tors[order]
@@ -106,7 +124,11 @@ def arranged(tree: FatTree, groups: np.ndarray, job: Job) -> np.ndarray:
     rest = groups[~aligned]
     whole = rest[: len(rest) // job.peers * job.peers].reshape(-1, job.peers, rest.shape[1])
     best = np.argsort(crossings(tree.tor(whole), axis=1).sum(axis=1), kind="stable")
-    ordered = groups[aligned], whole[best].reshape(-1, rest.shape[1]), rest[whole.size // rest.shape[1] :]
+    ordered = (
+        groups[aligned],
+        whole[best].reshape(-1, rest.shape[1]),
+        rest[whole.size // rest.shape[1] :],
+    )
     return np.concatenate(ordered)[: job.num_groups]
 
 
@@ -122,7 +144,8 @@ def ours(topology: Topology, tree: FatTree, alive: np.ndarray, m: int, job: Job)
 
 
 def paired(topology: Topology, tree: FatTree, alive: np.ndarray, m: int, job: Job) -> np.ndarray:
-    """Sets of two in pairs of sub-lines, as few crossing ranks as can be; the rest from what they leave.
+    """Sets of two in pairs of sub-lines, as few crossing ranks as can be; the rest from what they
+    leave.
 
     Where that is too little for the job, sets are given up from the front until it is enough.
     """
@@ -132,20 +155,29 @@ def paired(topology: Topology, tree: FatTree, alive: np.ndarray, m: int, job: Jo
         kept = pairs[given_up:].reshape(-1, m)
         left = alive.copy()
         left[kept] = False
-        return np.concatenate([kept, arranged(tree, dcn_free(topology, left, m), job)])[: job.num_groups]
+        return np.concatenate([kept, arranged(tree, dcn_free(topology, left, m), job)])[
+            : job.num_groups
+        ]
 
-    given_up = bisect.bisect_left(range(len(pairs)), job.num_groups, key=lambda count: len(without(count)))
+    given_up = bisect.bisect_left(
+        range(len(pairs)), job.num_groups, key=lambda count: len(without(count))
+    )
     return without(given_up)
 
 
-def aligned_pairs(topology: Topology, tree: FatTree, alive: np.ndarray, m: int, wanted: int) -> np.ndarray:
-    """[sets, 2, m]: up to `wanted` sets in neighbouring sub-lines, exactly the fewest crossing ranks.
+def aligned_pairs(
+    topology: Topology, tree: FatTree, alive: np.ndarray, m: int, wanted: int
+) -> np.ndarray:
+    """[sets, 2, m]: up to `wanted` sets in neighbouring sub-lines, exactly the fewest crossing
+    ranks.
 
     With an odd K the last bundle is left to the other groups, so that no node needs it twice.
     """
     reach = topology.hops - topology.shares_last_bundle
     rows = alive.reshape(tree.nodes_per_tor, tree.num_tors)
-    corners = list(itertools.product(range(0, tree.nodes_per_tor - 1, 2), range(0, tree.num_tors, SWEEP)))
+    corners = list(
+        itertools.product(range(0, tree.nodes_per_tor - 1, 2), range(0, tree.num_tors, SWEEP))
+    )
 
     def sweep(row: int, column: int) -> PairOfRows:
         return align(rows[row : row + 2, column : column + SWEEP], m, reach)
@@ -154,17 +186,21 @@ def aligned_pairs(topology: Topology, tree: FatTree, alive: np.ndarray, m: int, 
     crossing = [sweep(*corner).crossing for corner in corners]
     for (row, column), n in zip(corners, shares(crossing, wanted), strict=True):
         origin = column + tree.num_tors * np.array([[row], [row + 1]])
-        found += [origin + columns for columns in sweep(row, column).sets(n)]  # swept again: its memory is large
+        found += [
+            origin + columns for columns in sweep(row, column).sets(n)
+        ]  # swept again: its memory is large
     return np.array(found, np.int64).reshape(-1, 2, m)
 
 
 def shares(crossing: list[np.ndarray], wanted: int) -> list[int]:
-    """How many sets each pair of rows gives, so that together they give `wanted`, or all they can, with the
-    fewest crossing ranks; `crossing[pair][n]` is what n sets cost."""
+    """How many sets each pair of rows gives, so that together they give `wanted`, or all they can,
+    with the fewest crossing ranks; `crossing[pair][n]` is what n sets cost."""
     cheapest, choices = np.zeros(1, np.int64), []
     for costs in crossing:
         possible = np.flatnonzero(costs < NEVER)
-        total = np.full((possible.size, cheapest.size + possible.size - 1), np.iinfo(np.int64).max // 2)
+        total = np.full(
+            (possible.size, cheapest.size + possible.size - 1), np.iinfo(np.int64).max // 2
+        )
         for n in possible:
             total[n, n : n + cheapest.size] = cheapest + costs[n]
         choices.append(total.argmin(axis=0))

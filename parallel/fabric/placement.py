@@ -1,4 +1,6 @@
-"""Placement: which rings the healthy nodes form, and the fewest rings to change when nodes go or come."""
+"""Placement: which rings the healthy nodes form, and the fewest rings to change when nodes go or
+come.
+"""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -40,30 +42,44 @@ def rearrange(
     """
     check_group_size(nodes_per_group)
     ring_of = _ring_of(previous, topology, nodes_per_group)
-    stay, formed = cut(topology, walk_of(topology, *topology.walk(failed), ring_of), nodes_per_group)
+    stay, formed = cut(
+        topology, walk_of(topology, *topology.walk(failed), ring_of), nodes_per_group
+    )
     fresh = map(tuple, formed.tolist())
     stay = set(stay.tolist())
-    kept = (group if ring in stay else next(fresh, None) for ring, group in enumerate(previous.groups))
+    kept = (
+        group if ring in stay else next(fresh, None) for ring, group in enumerate(previous.groups)
+    )
     return Placement((*(group for group in kept if group is not None), *fresh))
 
 
 def _ring_of(placement: Placement, topology: Topology, m: int) -> np.ndarray:
-    """The ring of every node, -1 for none; rings of another size or with steps beyond reach do not count."""
-    rows = np.array([row for row, group in enumerate(placement.groups) if len(group) == m], np.int64)
+    """The ring of every node, -1 for none; rings of another size or with steps beyond reach do not
+    count.
+    """
+    rows = np.array(
+        [row for row, group in enumerate(placement.groups) if len(group) == m], np.int64
+    )
     rings = np.array([placement.groups[row] for row in rows.tolist()], np.int64).reshape(-1, m)
     steps = np.diff(rings, axis=1) % topology.num_nodes
-    sound = ((steps >= 1) & (steps <= topology.hops)).all(1) & ((rings >= 0) & (rings < topology.num_nodes)).all(1)
+    sound = ((steps >= 1) & (steps <= topology.hops)).all(1) & (
+        (rings >= 0) & (rings < topology.num_nodes)
+    ).all(1)
     ring_of = np.full(topology.num_nodes, -1)
     ring_of[rings[sound]] = rows[sound, None]
     return ring_of
 
 
 def rings_changed(before: Placement, after: Placement) -> int:
-    """Rings that are not as they were: a changed one counts once, as does one that ended or began."""
+    """Rings that are not as they were: a changed one counts once, as does one that ended or
+    began.
+    """
     kept = len(set(before.groups) & set(after.groups))
     return max(len(before.groups), len(after.groups)) - kept
 
 
 def check_group_size(nodes_per_group: int) -> None:
     if nodes_per_group < 1:
-        raise ValueError(f"nodes_per_group={nodes_per_group} is no group: a ring has at least one node.")
+        raise ValueError(
+            f"nodes_per_group={nodes_per_group} is no group: a ring has at least one node."
+        )

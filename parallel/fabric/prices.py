@@ -1,7 +1,9 @@
-"""What the interconnect of one GPU costs, in dollars and watts: parts, and how many of them a GPU needs.
+"""What the interconnect of one GPU costs, in dollars and watts: parts, and how many of them a GPU
+needs.
 
-Prices and counts are those with which InfinitePOD's cost table (arXiv 2502.03885) comes out to the cent.  What the
-sources do not give is left out: a price for SiP-Ring, for Alibaba HPN, and for the cables of NVL-36x2.
+Prices and counts are those with which InfinitePOD's cost table (arXiv 2502.03885) comes out to the
+cent. What the sources do not give is left out: a price for SiP-Ring, for Alibaba HPN, and for the
+cables of NVL-36x2.
 """
 
 import re
@@ -50,15 +52,21 @@ def khop(hops: int, gpus_per_node: int = 4) -> Interconnect:
     """
     bundles = max(2, hops)
     if hops < 1 or bundles > gpus_per_node:
-        raise ValueError(f"hops={hops} needs {bundles} bundles in a node, but gpus_per_node={gpus_per_node}.")
+        raise ValueError(
+            f"hops={hops} needs {bundles} bundles in a node, but gpus_per_node={gpus_per_node}."
+        )
     optics = 8 * bundles / gpus_per_node
     cables = 2 * (gpus_per_node - bundles) / gpus_per_node
-    return Interconnect(MappingProxyType({OCSTRX: optics, FIBRE: optics, DAC_6400: cables}), bandwidth=800)
+    return Interconnect(
+        MappingProxyType({OCSTRX: optics, FIBRE: optics, DAC_6400: cables}), bandwidth=800
+    )
 
 
 NVL = Interconnect(MappingProxyType({NVLINK_SWITCH: 0.25, NVLINK_CABLE: 72}), bandwidth=900)
 PRICED = {
-    "tpuv4": Interconnect(MappingProxyType({OCS: 48 / 4096, TPU_OPTICS: 1.5, FIBRE: 1.5, TPU_DAC: 1.25}), 300),
+    "tpuv4": Interconnect(
+        MappingProxyType({OCS: 48 / 4096, TPU_OPTICS: 1.5, FIBRE: 1.5, TPU_DAC: 1.25}), 300
+    ),
     "nvl36": NVL,
     "nvl72": NVL,
     "nvl576": Interconnect(
@@ -81,6 +89,8 @@ def interconnect(name: str, gpus_per_node: int = 4) -> Interconnect:
     return PRICED[name]
 
 
-def aggregate_dollars(found: Interconnect, gpu_dollars: float, waste: float, faulty: float) -> float:
+def aggregate_dollars(
+    found: Interconnect, gpu_dollars: float, waste: float, faulty: float
+) -> float:
     """Per GPU bought: its interconnect, and its share of the GPUs that stand idle."""
     return found.dollars + gpu_dollars * (waste + faulty)

@@ -1,10 +1,12 @@
-"""K-hop rings and lines (InfinitePOD, arXiv 2502.03885): who reaches whom, and how a ring passes the GPUs.
+"""K-hop rings and lines (InfinitePOD, arXiv 2502.03885): who reaches whom, and how a ring passes
+the GPUs.
 
     R  GPUs of a node      K  hops: how far a wire reaches, in nodes      N  nodes
 
-The GPUs of a node form a cycle, and between GPU g and GPU g + 1 sits bundle position g.  Most positions
-are plain cables; some carry OCSTrx, which close the cycle (loopback) or open it towards another node.  A
-node with two open bundles is split into two arcs: a ring enters along one and comes back along the other.
+The GPUs of a node form a cycle, and between GPU g and GPU g + 1 sits bundle position g. Most
+positions are plain cables; some carry OCSTrx, which close the cycle (loopback) or open it towards
+another node. A node with two open bundles is split into two arcs: a ring enters along one and
+comes back along the other.
 """
 
 import abc
@@ -59,8 +61,9 @@ class _KHop(abc.ABC):
     def port(self, a: int, b: int) -> Port:
         """The bundle and path of node `a` that lead to node `b`.
 
-        Every bundle has two paths.  Distances pair up on each side: bundle 0 has +1 and +2, bundle 1 has -1
-        and -2, bundle 2 has +3 and +4, and so on.  An odd K > 1 leaves +K and -K; they share the last bundle.
+        Every bundle has two paths. Distances pair up on each side: bundle 0 has +1 and +2, bundle
+        1 has -1 and -2, bundle 2 has +3 and +4, and so on. An odd K > 1 leaves +K and -K; they
+        share the last bundle.
 
         >>> ring = KHopRing(num_nodes=9, hops=3)
         >>> ring.port(0, 2), ring.port(0, 8)
@@ -69,7 +72,9 @@ class _KHop(abc.ABC):
         (Port(bundle=2, path='main'), Port(bundle=2, path='backup'))
         """
         if not self.reaches(a, b):
-            raise ValueError(f"no fibre joins nodes {a} and {b}: a wire reaches {self.hops} nodes far.")
+            raise ValueError(
+                f"no fibre joins nodes {a} and {b}: a wire reaches {self.hops} nodes far."
+            )
         return self._port_of(self.distance(a, b))
 
     def peer(self, node: int, port: Port) -> int | None:
@@ -91,7 +96,9 @@ class _KHop(abc.ABC):
         away = np.fromiter(failed, np.int64, len(failed))
         wrong = away[(away < 0) | (away >= self.num_nodes)]
         if wrong.size:
-            raise ValueError(f"failed node {wrong[0]} does not exist: nodes are 0 to {self.num_nodes - 1}.")
+            raise ValueError(
+                f"failed node {wrong[0]} does not exist: nodes are 0 to {self.num_nodes - 1}."
+            )
         alive[away] = False
         return np.flatnonzero(alive)
 
@@ -118,7 +125,8 @@ class KHopRing(_KHop):
         if not 1 <= self.hops <= (self.num_nodes - 1) // 2:
             raise ValueError(
                 f"hops={self.hops} does not fit a ring of num_nodes={self.num_nodes}: "
-                f"a wire may reach at least 1 and at most {max(0, (self.num_nodes - 1) // 2)} nodes away."
+                f"a wire may reach at least 1 and at most {max(0, (self.num_nodes - 1) // 2)} "
+                "nodes away."
             )
 
     def distance(self, a: int, b: int) -> int:
@@ -173,7 +181,8 @@ Topology = KHopRing | KHopLine
 
 
 def bundle_position(bundle: int, gpus_per_node: int) -> int:
-    """Where a bundle sits in the GPU cycle of its node: even ones on the way out, odd ones on the way back.
+    """Where a bundle sits in the GPU cycle of its node: even ones on the way out, odd ones on the
+    way back.
 
     Bundles 0 and 1 split the node in two equal halves (an odd R has one GPU more on the way out).
     """
@@ -182,10 +191,13 @@ def bundle_position(bundle: int, gpus_per_node: int) -> int:
 
 
 def ring_order(nodes: Sequence[int], gpus_per_node: int) -> list[Gpu]:
-    """(node, gpu) in the order in which a group's traffic passes them: out along one half of every node, then back.
+    """(node, gpu) in the order in which a group's traffic passes them: out along one half of every
+    node, then back.
 
-    This is the order of every ring of K <= 2.  With K >= 3 a ring may open other bundles and split its nodes
-    elsewhere: `gpu_order` knows.  R = 1 has no ring of several nodes, for out and back need a GPU each.
+    This is the order of every ring of K <= 2. With K >= 3 a ring may open other bundles and split
+    its nodes
+    elsewhere: `gpu_order` knows. R = 1 has no ring of several nodes, for out and back need a GPU
+      each.
 
     >>> ring_order(["a", "b"], gpus_per_node=2)
     [('a', 0), ('b', 0), ('b', 1), ('a', 1)]
@@ -208,7 +220,10 @@ def gpu_order(topology: Topology, nodes: Sequence[int], gpus_per_node: int) -> l
     check_ring_size(nodes, gpus_per_node)
     peer = {}  # open position -> the open position it faces
     for a, b in zip(nodes, nodes[1:], strict=False):
-        ends = [(x, bundle_position(topology.port(x, y).bundle, gpus_per_node)) for x, y in ((a, b), (b, a))]
+        ends = [
+            (x, bundle_position(topology.port(x, y).bundle, gpus_per_node))
+            for x, y in ((a, b), (b, a))
+        ]
         peer |= dict(zip(ends, ends[::-1], strict=True))
     order, here = [], (nodes[0], 0)
     while len(order) < len(nodes) * gpus_per_node:
@@ -221,6 +236,7 @@ def gpu_order(topology: Topology, nodes: Sequence[int], gpus_per_node: int) -> l
 def check_ring_size(nodes: Sequence[int], gpus_per_node: int) -> None:
     if gpus_per_node < 1 or not nodes or (gpus_per_node == 1 and len(nodes) > 1):
         raise ValueError(
-            f"{len(nodes)} nodes of {gpus_per_node} GPUs form no ring: the way out and the way back need a GPU "
+            f"{len(nodes)} nodes of {gpus_per_node} GPUs form no ring: the way out and the way "
+            "back need a GPU "
             f"each in every node, so take nodes of at least 2 or keep every group inside one node."
         )

@@ -1,8 +1,9 @@
-"""Outages of a cluster over time: read from a published trace, drawn from rates, or at a single moment.
+"""Outages of a cluster over time: read from a published trace, drawn from rates, or at a single
+moment.
 
-Time is in days; day 0 is where a trace begins.  The format is that of github.com/stepfun-ai/InfiniteHBD-Trace: a
-JSON list of events with `node_id`, `event_time` in days, `event_type` (fault_start or fault_end) and `fault_type`
-(an object with Level, Class and Desc).
+Time is in days; day 0 is where a trace begins. The format is that of
+github.com/stepfun-ai/InfiniteHBD-Trace: a JSON list of events with `node_id`, `event_time` in days,
+`event_type` (fault_start or fault_end) and `fault_type` (an object with Level, Class and Desc).
 """
 
 import itertools
@@ -23,9 +24,11 @@ DAYS = 348.0  # that the published trace is replayed for
 
 
 class Trace(NamedTuple):
-    """Outage i takes node[i] away from day start[i] until day end[i]; outages of one node do not overlap.
+    """Outage i takes node[i] away from day start[i] until day end[i]; outages of one node do not
+    overlap.
 
-    An outage may last beyond `days`, where the observation ends.  One of length zero interrupts all the same.
+    An outage may last beyond `days`, where the observation ends. One of length zero interrupts all
+    the same.
     """
 
     num_nodes: int
@@ -62,16 +65,22 @@ def read_trace(path: str | Path, num_nodes: int = NUM_SERVERS, days: float = DAY
 def parse_trace(data: bytes, num_nodes: int = NUM_SERVERS, days: float = DAYS) -> Trace:
     """The outages of a cluster of `num_nodes` nodes that was watched for so many days.
 
-    Faults of a node may overlap, and it is away while any of them lasts.  A fault that never ends lasts to the end
-    of the trace.  An end without a start, and a second start of a fault that still lasts, are refused: something
-    is missing there.  Nodes that the trace does not name are there and never fail.
+    Faults of a node may overlap, and it is away while any of them lasts. A fault that never ends
+    lasts to the end of the trace. An end without a start, and a second start of a fault that still
+    lasts, are refused: something is missing there. Nodes that the trace does not name are there
+    and never fail.
     """
     if num_nodes < 1 or not 0 < days < math.inf:
         raise ValueError(f"num_nodes={num_nodes} and days={days} must be positive.")
     faults = _pair(read_events(data), days)
-    names = {name: number for number, name in enumerate(dict.fromkeys(name for name, _, _ in faults))}
+    names = {
+        name: number for number, name in enumerate(dict.fromkeys(name for name, _, _ in faults))
+    }
     if len(names) > num_nodes:
-        raise ValueError(f"the trace names {len(names)} nodes, but the cluster has num_nodes={num_nodes}; raise it.")
+        raise ValueError(
+            f"the trace names {len(names)} nodes, but the cluster has num_nodes={num_nodes}; raise "
+            "it."
+        )
     return _merge(num_nodes, days, [(names[name], start, end) for name, start, end in faults])
 
 
@@ -83,7 +92,8 @@ def _pair(events: Iterable[Event], days: float) -> list[tuple[str, float, float]
         same, last = (event.node, event.fault), max(last, event.day)
         if event.starts and same in begun:
             raise ValueError(
-                f"line {event.line}: node {reprlib.repr(event.node)} cannot start this fault again: it started on "
+                f"line {event.line}: node {reprlib.repr(event.node)} cannot start this fault "
+                "again: it started on "
                 f"line {begun[same].line} and has not ended."
             )
         if event.starts:
@@ -91,7 +101,10 @@ def _pair(events: Iterable[Event], days: float) -> list[tuple[str, float, float]
         elif same in begun:
             faults.append((event.node, begun.pop(same).day, event.day))
         else:
-            raise ValueError(f"line {event.line}: node {reprlib.repr(event.node)} ends a fault that it did not start.")
+            raise ValueError(
+                f"line {event.line}: node {reprlib.repr(event.node)} ends a fault that it did not "
+                "start."
+            )
     faults += [(event.node, event.day, last) for event in begun.values()]
     return sorted(faults, key=lambda fault: fault[1])
 
@@ -111,7 +124,9 @@ def _merge(num_nodes: int, days: float, faults: Iterable[tuple[int, float, float
 def pick(trace: Trace, num_nodes: int, rng: np.random.Generator) -> Trace:
     """A cluster of `num_nodes` nodes of the trace, drawn at random and set up in random order."""
     if num_nodes > trace.num_nodes:
-        raise ValueError(f"a trace of {trace.num_nodes} nodes is too small for {num_nodes}: ask for fewer GPUs.")
+        raise ValueError(
+            f"a trace of {trace.num_nodes} nodes is too small for {num_nodes}: ask for fewer GPUs."
+        )
     place = np.full(trace.num_nodes, -1)
     place[rng.permutation(trace.num_nodes)[:num_nodes]] = np.arange(num_nodes)
     node = place[trace.node]
@@ -119,11 +134,14 @@ def pick(trace: Trace, num_nodes: int, rng: np.random.Generator) -> Trace:
     return Trace(num_nodes, trace.days, node[taken], trace.start[taken], trace.end[taken])
 
 
-def split(trace: Trace, parts: int, rng: np.random.Generator, faulty_share: float | None = None) -> Trace:
+def split(
+    trace: Trace, parts: int, rng: np.random.Generator, faulty_share: float | None = None
+) -> Trace:
     """The same outages on nodes 1 / `parts` as large, by Bayes' rule.
 
-    If GPUs fail independently, a part is faulty with probability q where 1 - (1 - q)^parts is the share of faulty
-    nodes.  Of a faulty node, every set of parts is drawn with its probability, given that it is not empty.
+    If GPUs fail independently, a part is faulty with probability q where 1 - (1 - q)^parts is the
+    share of faulty nodes. Of a faulty node, every set of parts is drawn with its probability,
+    given that it is not empty.
     """
     share = trace.faulty_share if faulty_share is None else faulty_share
     q = 1 - (1 - share) ** (1 / parts)
@@ -139,8 +157,9 @@ def split(trace: Trace, parts: int, rng: np.random.Generator, faulty_share: floa
 class Rates:
     """How often a node fails and how long it stays away, in days.
 
-    Up times are exponential.  Repair times follow the Weibull distribution that has this mean and median, which is
-    the exponential one where no median is given.  Most repairs are short then, and a few last for months.
+    Up times are exponential. Repair times follow the Weibull distribution that has this mean and
+    median, which is the exponential one where no median is given. Most repairs are short then, and
+    a few last for months.
     """
 
     mtbf: float
@@ -149,9 +168,13 @@ class Rates:
 
     def __post_init__(self):
         if not (self.mtbf > 0 and self.mttr > 0 and math.isfinite(self.mtbf + self.mttr)):
-            raise ValueError(f"mtbf={self.mtbf} and mttr={self.mttr} must be positive numbers of days.")
+            raise ValueError(
+                f"mtbf={self.mtbf} and mttr={self.mttr} must be positive numbers of days."
+            )
         if self.median_repair is not None and not 0 < self.median_repair <= self.mttr:
-            raise ValueError(f"median_repair={self.median_repair} must lie between 0 and mttr={self.mttr}.")
+            raise ValueError(
+                f"median_repair={self.median_repair} must lie between 0 and mttr={self.mttr}."
+            )
 
     @property
     def faulty_share(self) -> float:
@@ -172,9 +195,10 @@ class Rates:
         return self.mttr / math.gamma(1 + 1 / self.shape) * rng.weibull(self.shape, shape)
 
 
-# Fitted to the published trace, for its servers of 8 GPUs; 2.3 % of them are faulty in the mean.  The shape is 0.43
-# and the standard deviation of repairs 15 days (of the trace, 14.2).  Real faults come in bursts and in bad
-# months, which these rates do not know.
+# Fitted to the published trace, for its servers of 8 GPUs; 2.3 % of them are faulty in the mean.
+# The shape is 0.43
+# and the standard deviation of repairs 15 days (of the trace, 14.2). Real faults come in bursts
+# and in bad months, which these rates do not know.
 PUBLISHED = Rates(mtbf=233.5, mttr=5.535, median_repair=0.850)
 
 
@@ -182,7 +206,9 @@ def fit(trace: Trace) -> Rates:
     """The rates of a trace: up-days per outage, and the mean and the median length of outages."""
     repair = trace.end - trace.start
     if not repair.any():
-        raise ValueError("a trace in which no fault lasts has no rates: give mtbf and mttr instead.")
+        raise ValueError(
+            "a trace in which no fault lasts has no rates: give mtbf and mttr instead."
+        )
     up = trace.num_nodes * trace.days * (1 - trace.faulty_share)
     mean, median = float(repair.mean()), float(np.median(repair))
     return Rates(up / len(repair), mean, min(mean, median) or None)
@@ -193,7 +219,10 @@ def random_trace(num_nodes: int, days: float, rates: Rates, rng: np.random.Gener
     history = 2 * (rates.mtbf + rates.mttr)
     starts, ends = np.empty((num_nodes, 0)), np.full((num_nodes, 1), -history)
     while ends[:, -1].min() < days:
-        up, repair = rng.exponential(rates.mtbf, (num_nodes, 16)), rates.repairs((num_nodes, 16), rng)
+        up, repair = (
+            rng.exponential(rates.mtbf, (num_nodes, 16)),
+            rates.repairs((num_nodes, 16), rng),
+        )
         ends = np.hstack([ends, ends[:, -1:] + np.cumsum(up + repair, axis=1)])
         starts = np.hstack([starts, ends[:, -16:] - repair])
     node, outage = np.nonzero((starts < days) & (ends[:, 1:] > 0))
@@ -203,7 +232,11 @@ def random_trace(num_nodes: int, days: float, rates: Rates, rng: np.random.Gener
 def timeline(trace: Trace) -> Timeline:
     """Every stretch of time in which nothing changes, from day 0 to the last."""
     inside = trace.start < trace.days
-    node, start, end = trace.node[inside], trace.start[inside], trace.end[inside].clip(max=trace.days)
+    node, start, end = (
+        trace.node[inside],
+        trace.start[inside],
+        trace.end[inside].clip(max=trace.days),
+    )
     day = np.unique(np.concatenate([[0.0, trace.days], start, end]))
     change = np.zeros((len(day), trace.num_nodes), np.int8)
     np.add.at(change, (np.searchsorted(day, start), node), 1)

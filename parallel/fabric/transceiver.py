@@ -1,13 +1,15 @@
-"""OCSTrx, the transceiver that switches, and the board that sets all of them (InfinitePOD, arXiv 2502.03885).
+"""OCSTrx, the transceiver that switches, and the board that sets all of them (InfinitePOD, arXiv
+2502.03885).
 
-An OCSTrx has three paths, one of which is on: main and backup lead out of the node over a fibre, loopback
-joins its own two halves of lanes.  Eight of them make a bundle.  Bundle position g of a node:
+An OCSTrx has three paths, one of which is on: main and backup lead out of the node over a fibre,
+loopback joins its own two halves of lanes. Eight of them make a bundle. Bundle position g of a
+node:
 
     GPU g      lanes 0-3 of each of the 8 ──┐                    loopback: lane l <-> lane l + 4
     GPU g + 1  lanes 4-7 of each of the 8 ──┴─ OCSTrx x 8        fibre:    lane l <-> the peer's lane l + 4
 
-Either way light that leaves a GPU upwards (lanes 0-3) arrives at a GPU from below (lanes 4-7).  So a walk
-always ascends through a node's GPUs, and a ring is found by following it.
+Either way light that leaves a GPU upwards (lanes 0-3) arrives at a GPU from below (lanes 4-7). So
+a walk always ascends through a node's GPUs, and a ring is found by following it.
 """
 
 import dataclasses
@@ -48,7 +50,8 @@ class OCSTrx:
     def __post_init__(self):
         if self.path not in PATHS or self.health not in HEALTH:
             raise ValueError(
-                f"an OCSTrx cannot be {self.health!r} on path {self.path!r}: its paths are {', '.join(PATHS)}, "
+                f"an OCSTrx cannot be {self.health!r} on path {self.path!r}: its paths are "
+                f"{', '.join(PATHS)}, "
                 f"and it is {', '.join(HEALTH[:-1])} or {HEALTH[-1]}."
             )
 
@@ -60,13 +63,21 @@ class OCSTrx:
         if path not in PATHS:
             raise ValueError(f"an OCSTrx has no path {path!r}: it has {', '.join(PATHS)}.")
         if not self.can(path):
-            stays = f"stays on its {self.path} path" if self.health == "stuck" else "carries no light"
+            stays = (
+                f"stays on its {self.path} path" if self.health == "stuck" else "carries no light"
+            )
             raise ValueError(f"a {self.health} OCSTrx {stays}: it cannot switch to {path!r}.")
         return dataclasses.replace(self, path=path)
 
     def lane(self, lane: int) -> int | None:
-        """The lane that loopback joins to `lane`; None when its light leaves over a fibre, or is lost."""
-        return (lane + LANES // 2) % LANES if self.path == "loopback" and self.health != "dead" else None
+        """The lane that loopback joins to `lane`; None when its light leaves over a fibre, or is
+        lost.
+        """
+        return (
+            (lane + LANES // 2) % LANES
+            if self.path == "loopback" and self.health != "dead"
+            else None
+        )
 
 
 class Command(NamedTuple):
@@ -108,13 +119,23 @@ class Switchboard:
     ()
     """
 
-    def __init__(self, topology: Topology, gpus_per_node: int, control_seconds: float = CONTROL_SECONDS):
-        if topology.num_nodes > 1 and gpus_per_node < topology.num_bundles:  # a lone node needs none
+    def __init__(
+        self, topology: Topology, gpus_per_node: int, control_seconds: float = CONTROL_SECONDS
+    ):
+        if (
+            topology.num_nodes > 1 and gpus_per_node < topology.num_bundles
+        ):  # a lone node needs none
             raise ValueError(
-                f"hops={topology.hops} needs {topology.num_bundles} OCSTrx bundles in a node, but a node of "
-                f"gpus_per_node={gpus_per_node} has room for {gpus_per_node}: lower hops or use larger nodes."
+                f"hops={topology.hops} needs {topology.num_bundles} OCSTrx bundles in a node, but "
+                "a node of "
+                f"gpus_per_node={gpus_per_node} has room for {gpus_per_node}: lower hops or use "
+                "larger nodes."
             )
-        self.topology, self.gpus_per_node, self.control_seconds = topology, gpus_per_node, control_seconds
+        self.topology, self.gpus_per_node, self.control_seconds = (
+            topology,
+            gpus_per_node,
+            control_seconds,
+        )
         self.bundle_at = {bundle_position(b, gpus_per_node): b for b in range(topology.num_bundles)}
         shape = topology.num_nodes, topology.num_bundles, OCSTRX_PER_BUNDLE
         self.paths = np.zeros(shape, np.int8)  # indices into PATHS
@@ -124,14 +145,17 @@ class Switchboard:
         self.preloaded: set[Ring] = set()
 
     def preload(self, rings: Iterable[Sequence[int]]) -> None:
-        """Stores these rings' routes in their nodes, so that closing them later waits for no controller."""
+        """Stores these rings' routes in their nodes, so that closing them later waits for no
+        controller.
+        """
         self.preloaded.update(map(tuple, rings))
 
     def switch(self, rings: Iterable[Sequence[int]], failed: Collection[int] = ()) -> Switching:
         """The smallest set of commands from the present state to `rings`, and how long they take.
 
-        Nodes in no ring rest in loopback, so what is lit follows from the rings alone.  `failed` nodes hear no
-        command and stay as they are.  Refuses, with the reason, what the wiring cannot do.
+        Nodes in no ring rest in loopback, so what is lit follows from the rings alone. `failed`
+        nodes hear no command and stay as they are. Refuses, with the reason, what the wiring
+        cannot do.
         """
         rings, failed = tuple(map(tuple, rings)), frozenset(failed)
         self.topology.healthy(failed)  # refuses nodes that do not exist
@@ -143,7 +167,9 @@ class Switchboard:
         differs &= self.health == HEALTH.index("working")
         differs[list(failed)] = False
         places = np.argwhere(differs.any(axis=2)).tolist()
-        commands = tuple(Command(node, bundle, PATHS[target[node, bundle]]) for node, bundle in places)
+        commands = tuple(
+            Command(node, bundle, PATHS[target[node, bundle]]) for node, bundle in places
+        )
         touched = {node for node, _ in places}
         slow = any(ring not in self.preloaded and not touched.isdisjoint(ring) for ring in rings)
         seconds = SWITCH_SECONDS + slow * self.control_seconds if commands else 0.0
@@ -162,16 +188,24 @@ class Switchboard:
         return OCSTrx(PATHS[self.paths[at]], HEALTH[self.health[at]])
 
     def circuits(self) -> tuple[Circuit, ...]:
-        """Every two GPUs of healthy nodes that are joined now, by light or by the plain cables of their node."""
+        """Every two GPUs of healthy nodes that are joined now, by light or by the plain cables of
+        their node.
+        """
         lanes: Counter = Counter()
         for node in sorted(set(range(self.topology.num_nodes)) - self.failed):
             for gpu in range(self.gpus_per_node):
                 ends = [self.follow((node, gpu), module) for module in range(OCSTRX_PER_BUNDLE)]
-                lanes.update(((node, gpu), end) for end in ends if end is not None and end[0] not in self.failed)
+                lanes.update(
+                    ((node, gpu), end)
+                    for end in ends
+                    if end is not None and end[0] not in self.failed
+                )
         return tuple(Circuit(a, b, modules * LANES // 2) for (a, b), modules in lanes.items())
 
     def walk(self, start: Gpu, module: int = 0, lane: int = 0) -> list[Gpu]:
-        """The GPUs that one lane passes from `start` upwards, until it is back or its light is lost."""
+        """The GPUs that one lane passes from `start` upwards, until it is back or its light is
+        lost.
+        """
         passed, here = [start], self.follow(start, module, lane)
         while here is not None and here != start:
             passed.append(here)
@@ -179,7 +213,8 @@ class Switchboard:
         return passed
 
     def follow(self, gpu: Gpu, module: int, lane: int = 0) -> Gpu | None:
-        """The GPU that one of the four upward lanes of `gpu` reaches through one OCSTrx; None if light is lost.
+        """The GPU that one of the four upward lanes of `gpu` reaches through one OCSTrx; None if
+        light is lost.
 
         It always arrives on the lane four higher, from where the GPU sends it on upwards.
         """
@@ -188,7 +223,11 @@ class Switchboard:
         if bundle is not None:
             here = self.ocstrx(node, bundle, module)
             if here.lane(lane) is None:
-                peer = self._facing(node, Port(bundle, here.path), module) if here.health != "dead" else None
+                peer = (
+                    self._facing(node, Port(bundle, here.path), module)
+                    if here.health != "dead"
+                    else None
+                )
                 if peer is None:
                     return None
                 node, position = peer
@@ -201,14 +240,19 @@ class Switchboard:
             (node, bundle): frozenset(
                 path
                 for path in PATHS
-                if all(self.ocstrx(node, bundle, module).can(path) for module in range(OCSTRX_PER_BUNDLE))
+                if all(
+                    self.ocstrx(node, bundle, module).can(path)
+                    for module in range(OCSTRX_PER_BUNDLE)
+                )
             )
             for node, bundle in ill
         }
         return Damage(frozenset(self.cut_fibres), paths)
 
     def _facing(self, node: int, port: Port, module: int) -> tuple[int, int] | None:
-        """The node and position at the other end of a fibre, if it is whole and the OCSTrx there faces it."""
+        """The node and position at the other end of a fibre, if it is whole and the OCSTrx there
+        faces it.
+        """
         peer = self.topology.peer(node, port)
         if peer is None or frozenset((node, peer)) in self.cut_fibres:
             return None
@@ -239,7 +283,9 @@ class Switchboard:
         """The fibres between two nodes are whole again."""
         self.cut_fibres.discard(frozenset((a, b)))
 
-    def _wanted(self, rings: tuple[Ring, ...], failed: frozenset[int]) -> dict[tuple[int, int], str]:
+    def _wanted(
+        self, rings: tuple[Ring, ...], failed: frozenset[int]
+    ) -> dict[tuple[int, int], str]:
         """The external path that each open bundle takes, or why these rings cannot be."""
         seen: set[int] = set()
         wanted: dict[tuple[int, int], str] = {}
@@ -251,28 +297,37 @@ class Switchboard:
                     why = "has failed" if node in failed else "is already in a ring"
                     raise ValueError(f"ring {ring}: node {node} {why}; leave it out.")
                 seen.add(node)
-            for a, b in (pair for step in zip(ring, ring[1:], strict=False) for pair in (step, step[::-1])):
+            for a, b in (
+                pair for step in zip(ring, ring[1:], strict=False) for pair in (step, step[::-1])
+            ):
                 bundle, path = self.topology.port(a, b)
                 if (a, bundle) in wanted:
                     raise ValueError(
-                        f"ring {ring} wants bundle {bundle} of node {a} twice, and it carries one path at a time: "
+                        f"ring {ring} wants bundle {bundle} of node {a} twice, and it carries one "
+                        "path at a time: "
                         f"end the ring at node {a}."
                     )
                 wanted[a, bundle] = path
         return wanted
 
-    def _refuse_broken(self, rings: tuple[Ring, ...], target: np.ndarray, differs: np.ndarray) -> None:
+    def _refuse_broken(
+        self, rings: tuple[Ring, ...], target: np.ndarray, differs: np.ndarray
+    ) -> None:
         """Raises if a ring needs a fibre that is cut, or an OCSTrx that cannot take its path."""
         for ring in rings:
             for a, b in zip(ring, ring[1:], strict=False):
                 if frozenset((a, b)) in self.cut_fibres:
-                    raise ValueError(f"ring {ring}: the fibre between nodes {a} and {b} is cut; go round it.")
+                    raise ValueError(
+                        f"ring {ring}: the fibre between nodes {a} and {b} is cut; go round it."
+                    )
         stuck, dead = self.health == HEALTH.index("stuck"), self.health == HEALTH.index("dead")
         unable = dead | (stuck & differs)
         members = [node for ring in rings for node in ring]
         for at, bundle, module in np.argwhere(unable[members]).tolist():
             node = members[at]
             raise ValueError(
-                f"OCSTrx {module} of bundle {bundle} of node {node} is {HEALTH[self.health[node, bundle, module]]} "
-                f"and cannot take the path {PATHS[target[node, bundle]]}; form rings that do not ask it to."
+                f"OCSTrx {module} of bundle {bundle} of node {node} is "
+                f"{HEALTH[self.health[node, bundle, module]]} "
+                f"and cannot take the path {PATHS[target[node, bundle]]}; form rings that do not "
+                "ask it to."
             )

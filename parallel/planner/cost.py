@@ -1,4 +1,6 @@
-"""Dollars and watts of each interconnect, and what a GPU costs once those that stand idle are paid for."""
+"""Dollars and watts of each interconnect, and what a GPU costs once those that stand idle are paid
+for.
+"""
 
 from collections.abc import Iterable
 
@@ -23,7 +25,9 @@ def cost(
     for ratio in fault_ratios:
         for row in waste(cluster, drawn(cluster, ratio, draws, seed), names, [tensor]):
             parts = interconnect(row["architecture"], cluster.gpus_per_node)
-            aggregate[row["architecture"]].append(aggregate_dollars(parts, gpu_dollars, row["mean"], ratio))
+            aggregate[row["architecture"]].append(
+                aggregate_dollars(parts, gpu_dollars, row["mean"], ratio)
+            )
     reference = interconnect("nvl72")
     rows = []
     for name in names:
@@ -47,5 +51,7 @@ def crossing(ratios: list[float], a: list[float], b: list[float]) -> float | Non
     gaps = [y - x for x, y in zip(a, b, strict=True)]
     for i in range(1, len(gaps)):
         if gaps[i - 1] > 0 >= gaps[i]:
-            return ratios[i - 1] + (ratios[i] - ratios[i - 1]) * gaps[i - 1] / (gaps[i - 1] - gaps[i])
+            return ratios[i - 1] + (ratios[i] - ratios[i - 1]) * gaps[i - 1] / (
+                gaps[i - 1] - gaps[i]
+            )
     return None

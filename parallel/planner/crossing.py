@@ -34,18 +34,34 @@ def cross_tor(
     rows = []
     for fault_ratio, job_scale in points:
         wanted = Job(groups_of_job(cluster, tensor, job_scale), tensor, **job)
-        alive = [iid_faults(cluster.num_nodes, fault_ratio, 1, generator(seed, draw))[0] for draw in range(draws)]
+        alive = [
+            iid_faults(cluster.num_nodes, fault_ratio, 1, generator(seed, draw))[0]
+            for draw in range(draws)
+        ]
         for algorithm in ALGORITHMS:
             found = [
-                orchestrate(algorithm, ring, dcn, np.flatnonzero(~state), tensor // cluster.gpus_per_node, wanted)
+                orchestrate(
+                    algorithm,
+                    ring,
+                    dcn,
+                    np.flatnonzero(~state),
+                    tensor // cluster.gpus_per_node,
+                    wanted,
+                )
                 for state in alive
             ]
             rows.append(
                 {"algorithm": algorithm, "tensor": tensor, "hops": hops, "fault_ratio": fault_ratio}
-                | {"job_scale": job_scale, "cross_tor": float(np.mean([f.traffic.cross_tor for f in found]))}
+                | {
+                    "job_scale": job_scale,
+                    "cross_tor": float(np.mean([f.traffic.cross_tor for f in found])),
+                }
                 | {"cross_tor_of_all": float(np.mean([f.traffic.cross_tor_of_all for f in found]))}
                 | {"sd_over_draws": deviation([f.traffic.cross_tor for f in found])}
-                | {"groups": float(np.mean([f.num_groups for f in found])), "groups_wanted": wanted.num_groups}
+                | {
+                    "groups": float(np.mean([f.num_groups for f in found])),
+                    "groups_wanted": wanted.num_groups,
+                }
             )
     return rows
 
@@ -59,5 +75,7 @@ def sweeps(
     [(0.0, 0.85), (0.1, 0.85), (0.05, 0.8), (0.05, 0.85), (0.05, 0.9)]
     """
     middle = sorted(job_scales)[len(job_scales) // 2]
-    points = [(ratio, middle) for ratio in fault_ratios] + [(fault_ratio, scale) for scale in job_scales]
+    points = [(ratio, middle) for ratio in fault_ratios] + [
+        (fault_ratio, scale) for scale in job_scales
+    ]
     return list(dict.fromkeys(points))

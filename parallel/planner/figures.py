@@ -1,4 +1,6 @@
-"""The figure of each experiment, readable in grey: every line has its own marker, dash and weight."""
+"""The figure of each experiment, readable in grey: every line has its own marker, dash and
+weight.
+"""
 
 import re
 from collections.abc import Iterable
@@ -48,7 +50,18 @@ def look(name: str) -> Look:
 
 def line(axes: Axes, name: str, x: Iterable[float], y: Iterable[float]) -> None:
     label, ink, marker, dash, width = look(name)
-    axes.plot(x, y, color=ink, marker=marker, ls=dash, lw=width, ms=5.5 + width / 2, mfc="white", mew=1.4, label=label)
+    axes.plot(
+        x,
+        y,
+        color=ink,
+        marker=marker,
+        ls=dash,
+        lw=width,
+        ms=5.5 + width / 2,
+        mfc="white",
+        mew=1.4,
+        label=label,
+    )
 
 
 def by(rows: Rows, key: str) -> dict[object, Rows]:
@@ -63,7 +76,10 @@ def panels(count: int, words: str, columns: int = 4) -> tuple[Figure, list[Axes]
     """Axes side by side under one title, without the lines that carry nothing."""
     columns = min(count, columns)
     figure, axes = plt.subplots(
-        -(-count // columns), columns, figsize=(1.6 + 4.0 * columns, 0.9 + 3.5 * -(-count // columns)), squeeze=False
+        -(-count // columns),
+        columns,
+        figsize=(1.6 + 4.0 * columns, 0.9 + 3.5 * -(-count // columns)),
+        squeeze=False,
     )
     figure.suptitle(words, x=0.012, y=0.985, ha="left", weight="bold", size=12)
     for each in axes.flat:
@@ -92,7 +108,9 @@ def percent(axes: Axes, which: str = "y", log: bool = False, low: float = 1e-4) 
         axes.set_ylim(low, 1.3)
         axis.set_minor_locator(NullLocator())
     floor = low if log else -1.0
-    axis.set_major_formatter(FuncFormatter(lambda share, _: "0" if share <= floor else f"{share * 100:.3g} %"))
+    axis.set_major_formatter(
+        FuncFormatter(lambda share, _: "0" if share <= floor else f"{share * 100:.3g} %")
+    )
 
 
 def sizes(axes: Axes, tensors: Iterable[int]) -> None:
@@ -117,7 +135,12 @@ def waste_vs_fault_ratio(rows: Rows, path: Path) -> None:
     figure, axes = panels(len(by(rows, "tensor")), "Healthy GPUs that no ring can use", 2)
     for each, (tensor, own) in zip(axes, by(rows, "tensor").items(), strict=True):
         for name, points in by(own, "architecture").items():
-            line(each, name, [p["fault_ratio"] for p in points], [max(p["mean"], 1e-4) for p in points])
+            line(
+                each,
+                name,
+                [p["fault_ratio"] for p in points],
+                [max(p["mean"], 1e-4) for p in points],
+            )
         percent(each, log=True)
         percent(each, "x")
         each.set(title=f"TP-{tensor}", xlabel="faulty nodes", ylabel="share of all GPUs")
@@ -143,7 +166,9 @@ def waiting(rows: Rows, path: Path) -> None:
             line(each, name, [p["job_share"] for p in points], [p["waiting"] for p in points])
         percent(each)
         percent(each, "x")
-        each.set(title=f"TP-{tensor}", xlabel="job, as a share of all GPUs", ylabel="share of the time")
+        each.set(
+            title=f"TP-{tensor}", xlabel="job, as a share of all GPUs", ylabel="share of the time"
+        )
     save(figure, axes[0], path)
 
 
@@ -153,11 +178,26 @@ def cross_tor(rows: Rows, path: Path) -> None:
     scale, ratio = rows[0]["job_scale"], rows[-1]["fault_ratio"]
     figure, axes = panels(4, f"Traffic that crosses ToRs: TP-{tensor}, K = {hops}", 2)
     sweeps = [
-        ("fault_ratio", "faulty nodes", f"a job of {scale:.0%} of the GPUs", by(rows, "job_scale")[scale]),
-        ("job_scale", "job, as a share of all GPUs", f"{ratio:.0%} of nodes faulty", by(rows, "fault_ratio")[ratio]),
+        (
+            "fault_ratio",
+            "faulty nodes",
+            f"a job of {scale:.0%} of the GPUs",
+            by(rows, "job_scale")[scale],
+        ),
+        (
+            "job_scale",
+            "job, as a share of all GPUs",
+            f"{ratio:.0%} of nodes faulty",
+            by(rows, "fault_ratio")[ratio],
+        ),
     ]
-    shares = [("cross_tor", "of the DCN's traffic"), ("cross_tor_of_all", "of all traffic, rings included")]
-    for each, ((key, words), (sweep, along, title, swept)) in zip(axes, product(shares, sweeps), strict=True):
+    shares = [
+        ("cross_tor", "of the DCN's traffic"),
+        ("cross_tor_of_all", "of all traffic, rings included"),
+    ]
+    for each, ((key, words), (sweep, along, title, swept)) in zip(
+        axes, product(shares, sweeps), strict=True
+    ):
         for name, own in by(sorted(swept, key=lambda row: row[sweep]), "algorithm").items():
             line(each, name, [row[sweep] for row in own], [row[key] for row in own])
         percent(each)
@@ -170,7 +210,9 @@ def cost(rows: Rows, path: Path) -> None:
     figure, (bars, lines) = panels(2, "What the interconnect costs")
     for place, row in enumerate(rows):
         bars.barh(place, row["dollars_per_gbps"], color=look(row["architecture"]).ink, height=0.62)
-        bars.text(row["dollars_per_gbps"], place, f"  ${row['dollars_per_gbps']:.2f}", va="center", size=9)
+        bars.text(
+            row["dollars_per_gbps"], place, f"  ${row['dollars_per_gbps']:.2f}", va="center", size=9
+        )
         line(lines, row["architecture"], row["fault_ratios"], row["aggregate_dollars_per_gpu"])
     bars.set_yticks(range(len(rows)), [look(row["architecture"]).label for row in rows])
     bars.invert_yaxis()
@@ -191,7 +233,17 @@ def orchestrate(rows: Rows, path: Path) -> None:
     lines["seconds_incremental"] = ("one node lost or back (median)", "s", (0, (4, 2)), "#c0392b")
     for key, (label, marker, dash, ink) in lines.items():
         values = [row[key] for row in rows]
-        axes.loglog(nodes, values, color=ink, marker=marker, ls=dash, mfc="white", mew=1.4, lw=1.8, label=label)
+        axes.loglog(
+            nodes,
+            values,
+            color=ink,
+            marker=marker,
+            ls=dash,
+            mfc="white",
+            mew=1.4,
+            lw=1.8,
+            label=label,
+        )
     slope = [rows[-1]["seconds_full"] * n / nodes[-1] for n in nodes]
     axes.loglog(nodes, slope, color="#9aa1ab", lw=1, ls=":", label="linear growth")
     for bound, words in ((1.0, "1 s"), (1e-3, "1 ms")):
@@ -203,14 +255,22 @@ def orchestrate(rows: Rows, path: Path) -> None:
 
 
 def goodput(rows: Rows, path: Path) -> None:
-    titles = {"restart": "restart from a checkpoint", "spares": "spares take over", "shrink": "shrink and regrow"}
+    titles = {
+        "restart": "restart from a checkpoint",
+        "spares": "spares take over",
+        "shrink": "shrink and regrow",
+    }
     tensor = rows[0]["tensor"]
-    figure, axes = panels(len(titles), f"Useful work of a TP-{tensor} job, as a share of what it asks for", 3)
+    figure, axes = panels(
+        len(titles), f"Useful work of a TP-{tensor} job, as a share of what it asks for", 3
+    )
     rows = by(rows, "tensor")[tensor]
     for each, (policy, title) in zip(axes, titles.items(), strict=True):
         for name, own in by(by(rows, "policy")[policy], "architecture").items():
             line(each, name, [row["job_scale"] for row in own], [row["goodput"] for row in own])
         percent(each)
         percent(each, "x")
-        each.set(title=title, xlabel="job, as a share of all GPUs", ylabel="goodput", ylim=(-0.02, 1.03))
+        each.set(
+            title=title, xlabel="job, as a share of all GPUs", ylabel="goodput", ylim=(-0.02, 1.03)
+        )
     save(figure, axes[0], path)

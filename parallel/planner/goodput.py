@@ -1,16 +1,19 @@
-"""A training job replayed through a trace: time running, recovering and waiting, and work done twice.
+"""A training job replayed through a trace: time running, recovering and waiting, and work done
+twice.
 
     C  groups that the healthy nodes form      J  groups that the job asks for      j  groups that it runs on
 
-A fault that hits the job stops it, and it has to recover.  What happens then is its policy:
+A fault that hits the job stops it, and it has to recover. What happens then is its policy:
 
-    restart  a job of exactly J groups loads its last checkpoint: it redoes what came after, and waits while C < J
+    restart  a job of exactly J groups loads its last checkpoint: it redoes what came after, and
+    waits while C < J
     spares   the same, but its state has a live copy on other nodes: spare groups take over within a rebuild
     shrink   runs on j = min(C, J) groups, from the same live copy, and grows again when nodes come back; every
              change of j costs a rebuild
 
-A fault hits the job with the probability that the node it strikes is one of the job's; two faults at once are
-one stop.  Writing checkpoints and copies is taken to cost nothing, for both happen beside the training.
+A fault hits the job with the probability that the node it strikes is one of the job's; two faults
+at once are one stop. Writing checkpoints and copies is taken to cost nothing, for both happen
+beside the training.
 """
 
 import itertools
@@ -22,7 +25,14 @@ import numpy as np
 
 from parallel.fabric.baselines import architecture
 from parallel.fabric.trace import Trace, timeline
-from parallel.planner.replay import Cluster, check_draws, deviation, generator, groups_of_job, outages
+from parallel.planner.replay import (
+    Cluster,
+    check_draws,
+    deviation,
+    generator,
+    groups_of_job,
+    outages,
+)
 
 DAY = 86400.0  # seconds
 POLICIES = ("restart", "spares", "shrink")
@@ -39,7 +49,9 @@ class Recovery:
 
     def __post_init__(self):
         if min(self.step, self.checkpoint_every) <= 0 or min(self.restart, self.rebuild) < 0:
-            raise ValueError(f"{self}: these are seconds, and a step and a checkpoint take more than none.")
+            raise ValueError(
+                f"{self}: these are seconds, and a step and a checkpoint take more than none."
+            )
 
 
 class Stretch(NamedTuple):
@@ -52,9 +64,11 @@ class Stretch(NamedTuple):
 
 @dataclass(frozen=True)
 class Account:
-    """Where the time of a job went, as shares of it, and what it got done as a share of what it asked for.
+    """Where the time of a job went, as shares of it, and what it got done as a share of what it
+    asked for.
 
-    running + recovering + waiting = 1; `work_lost` is work done twice, and `goodput` is what remains.
+    running + recovering + waiting = 1; `work_lost` is work done twice, and `goodput` is what
+    remains.
     """
 
     running: float
@@ -78,7 +92,11 @@ def follow(stretches: Iterable[Stretch], policy: str, wanted: int, recovery: Rec
     if policy == "restart":
         redo, pause = recovery.checkpoint_every, recovery.restart
     running = recovering = waiting = lost = done = 0.0
-    groups, owed, unsafe = None, 0.0, 0.0  # groups that run, seconds of recovery to go, seconds of work not yet safe
+    groups, owed, unsafe = (
+        None,
+        0.0,
+        0.0,
+    )  # groups that run, seconds of recovery to go, seconds of work not yet safe
     for seconds, capacity, hit in stretches:
         able = min(capacity, wanted) if policy == "shrink" else wanted * (capacity >= wanted)
         if groups is not None and (able != groups or (hit and groups)):
@@ -92,15 +110,23 @@ def follow(stretches: Iterable[Stretch], policy: str, wanted: int, recovery: Rec
         busy = min(owed, seconds)
         owed -= busy
         unsafe = (unsafe + seconds - busy) % redo
-        recovering, running, done = recovering + busy, running + seconds - busy, done + (seconds - busy) * groups
+        recovering, running, done = (
+            recovering + busy,
+            running + seconds - busy,
+            done + (seconds - busy) * groups,
+        )
     total = running + recovering + waiting
-    return Account(*(share / total for share in (running, recovering, waiting, lost, done / wanted - lost)))
+    return Account(
+        *(share / total for share in (running, recovering, waiting, lost, done / wanted - lost))
+    )
 
 
 def stretches(
     cluster: Cluster, name: str, tensor: int, wanted: int, faults: Trace, luck: np.ndarray
 ) -> list[Stretch]:
-    """What a job of `wanted` groups meets; `luck`, one number in [0, 1) per stretch, decides which faults hit it."""
+    """What a job of `wanted` groups meets; `luck`, one number in [0, 1) per stretch, decides which
+    faults hit it.
+    """
     line = timeline(faults)
     capacity = architecture(name).num_groups(line.alive, cluster.gpus_per_node, tensor)
     begun = np.searchsorted(line.day, faults.start[faults.start < faults.days])
@@ -125,11 +151,17 @@ def goodput(
     """A row per architecture, tensor size, job scale and policy: the mean over draws."""
     check_draws(draws)
     faults = [outages(cluster, trace, seed, draw) for draw in range(draws)]
-    luck = [generator(seed, draw, 1).random(2 * len(drawn.node) + 2) for draw, drawn in enumerate(faults)]
+    luck = [
+        generator(seed, draw, 1).random(2 * len(drawn.node) + 2)
+        for draw, drawn in enumerate(faults)
+    ]
     rows = []
     for name, tensor, scale in itertools.product(names, tensors, job_scales):
         wanted = groups_of_job(cluster, tensor, scale)
-        lives = [stretches(cluster, name, tensor, wanted, *drawn) for drawn in zip(faults, luck, strict=True)]
+        lives = [
+            stretches(cluster, name, tensor, wanted, *drawn)
+            for drawn in zip(faults, luck, strict=True)
+        ]
         for policy in POLICIES:
             accounts = [follow(life, policy, wanted, recovery) for life in lives]
             mean = np.mean([astuple(account) for account in accounts], axis=0).tolist()

@@ -1,4 +1,6 @@
-"""A fault plan lived through on a small fabric: a picture of what happened, and one of the circuits that switch."""
+"""A fault plan lived through on a small fabric: a picture of what happened, and one of the circuits
+that switch.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -27,14 +29,20 @@ class Frame:
     seconds: float = 0.0
 
 
-def frames(num_nodes: int, gpus_per_node: int, hops: int, tensor: int, plan: FaultPlan) -> list[Frame]:
-    """The fabric at first, and two frames for each moment of the plan: what happened, and what was done about it."""
+def frames(
+    num_nodes: int, gpus_per_node: int, hops: int, tensor: int, plan: FaultPlan
+) -> list[Frame]:
+    """The fabric at first, and two frames for each moment of the plan: what happened, and what was
+    done about it.
+    """
     check_tensor(gpus_per_node, tensor)
     plan.check(num_nodes)
     ring = KHopRing(num_nodes, hops)
     board, nodes_per_group = Switchboard(ring, gpus_per_node), max(1, tensor // gpus_per_node)
 
-    def draw(slots: Iterable[Ring], failed: Iterable[int], title: str, switched: Iterable = ()) -> str:
+    def draw(
+        slots: Iterable[Ring], failed: Iterable[int], title: str, switched: Iterable = ()
+    ) -> str:
         return fabric_svg(num_nodes, gpus_per_node, hops, slots, failed, title, switched=switched)
 
     failed: frozenset[int] = frozenset()
@@ -64,7 +72,8 @@ def frames(num_nodes: int, gpus_per_node: int, hops: int, tensor: int, plan: Fau
 
 
 def settle(slots: Sequence[Ring], groups: Sequence[Ring]) -> list[Ring]:
-    """Gives every ring a lasting place, and so a colour: where it was, or where most of its nodes were.
+    """Gives every ring a lasting place, and so a colour: where it was, or where most of its nodes
+    were.
 
     >>> settle([(0, 1), (2, 3), (4, 5)], [(0, 1), (4, 6), (2, 5)])
     [(0, 1), (2, 5), (4, 6)]
@@ -88,12 +97,16 @@ def newly_lit(before: Iterable[Ring], after: Iterable[Ring]) -> list[tuple[int, 
 
 
 def _orders(switching: Switching) -> tuple[tuple[str, ...], float]:
-    commands = (f"node {node} · bundle {bundle} → {path}" for node, bundle, path in switching.commands)
+    commands = (
+        f"node {node} · bundle {bundle} → {path}" for node, bundle, path in switching.commands
+    )
     return tuple(commands), switching.seconds
 
 
 def _outcome(before: int, after: int, changed: int, switching: Switching) -> tuple[str, str]:
-    """Title and words for what switching did: rings before and after, and how many are not as they were."""
+    """Title and words for what switching did: rings before and after, and how many are not as they
+    were.
+    """
     commands = f"{_count(len(switching.commands), 'switch command')}, carried out side by side. "
     untouched = f"{_count(after - max(0, changed - max(0, before - after)), 'ring')} untouched."
     if after < before:
@@ -104,7 +117,10 @@ def _outcome(before: int, after: int, changed: int, switching: Switching) -> tup
         title = "Circuits switch, and every ring is whole"
     else:
         title = "No ring has to change"
-    return title, f"{commands if switching.commands else ''}{_count(changed, 'ring')} changed, {untouched}"
+    return (
+        title,
+        f"{commands if switching.commands else ''}{_count(changed, 'ring')} changed, {untouched}",
+    )
 
 
 def _title(events: Sequence[Event]) -> str:
@@ -118,15 +134,23 @@ def _title(events: Sequence[Event]) -> str:
         if nodes:
             node, are = ("node", "is") if len(nodes) == 1 else ("nodes", "are")
             parts.append(f"{node} {' and '.join(nodes)} {are} {word}")
-    moment = {"recovering": "while recovering from", "saving": "while saving"}.get(events[0].moment, events[0].moment)
+    moment = {"recovering": "while recovering from", "saving": "while saving"}.get(
+        events[0].moment, events[0].moment
+    )
     words = ", ".join(parts) + f" {moment} step {events[0].step}"
     return words[0].upper() + words[1:]
 
 
 def _damage(slots: list[Ring], broken: list[Ring], events: Sequence[Event]) -> str:
-    gone = [f"ring {place} (nodes {spans(slot)})" for place, slot in enumerate(slots) if slot and not broken[place]]
+    gone = [
+        f"ring {place} (nodes {spans(slot)})"
+        for place, slot in enumerate(slots)
+        if slot and not broken[place]
+    ]
     if gone:
-        words = f"{' and '.join(gone)} {'is' if len(gone) == 1 else 'are'} broken; the others run on."
+        words = (
+            f"{' and '.join(gone)} {'is' if len(gone) == 1 else 'are'} broken; the others run on."
+        )
         return words[0].upper() + words[1:]
     if any(event.kind == "lose" for event in events):
         return "No ring was broken: there were only spares."

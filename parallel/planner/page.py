@@ -30,7 +30,9 @@ def page(shown: Sequence[Frame], plan: FaultPlan) -> str:
             f"<button class='stop {frame.kind}'><b>{html.escape(frame.when)}</b>"
             f"<span>{frame.kind}</span></button>"
         )
-    return Template(PAGE).substitute(plan=html.escape(str(plan)), stages="".join(stages), stops="".join(stops))
+    return Template(PAGE).substitute(
+        plan=html.escape(str(plan)), stages="".join(stages), stops="".join(stops)
+    )
 
 
 PAGE = """<!DOCTYPE html>

@@ -23,7 +23,10 @@ def orchestrate(
 ) -> list[dict]:
     """A row for every size from 1,000 nodes, in steps of about three, to `num_nodes`."""
     check_tensor(gpus_per_node, tensor)
-    return [timed(size, max(1, tensor // gpus_per_node), hops, fault_ratio, seed) for size in sizes(num_nodes)]
+    return [
+        timed(size, max(1, tensor // gpus_per_node), hops, fault_ratio, seed)
+        for size in sizes(num_nodes)
+    ]
 
 
 def sizes(num_nodes: int) -> list[int]:
@@ -36,11 +39,16 @@ def sizes(num_nodes: int) -> list[int]:
 
 
 def timed(num_nodes: int, nodes_per_group: int, hops: int, fault_ratio: float, seed: int) -> dict:
-    """One row.  Times are CPU seconds of this process, so other work on the machine does not count."""
+    """One row. Times are CPU seconds of this process, so other work on the machine does not
+    count.
+    """
     ring, rng = KHopRing(num_nodes, hops), generator(seed, num_nodes)
     failed = np.flatnonzero(~iid_faults(num_nodes, fault_ratio, 1, rng)[0])
     full = [seconds(lambda: place(ring, failed, nodes_per_group)) for _ in range(REPEATS)]
-    live, healthy = LivePlacement(ring, failed, nodes_per_group), np.setdiff1d(np.arange(num_nodes), failed)
+    live, healthy = (
+        LivePlacement(ring, failed, nodes_per_group),
+        np.setdiff1d(np.arange(num_nodes), failed),
+    )
     groups, times, changed = len(live), [], []
     for node in rng.choice(healthy, min(CHANGES, len(healthy)), replace=False).tolist():
         times.append(seconds(lambda: changed.append(live.lose(node).rings_changed)))

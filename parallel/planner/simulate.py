@@ -1,4 +1,6 @@
-"""The experiments by name: their settings, a table for people, result.json for programs, and a figure."""
+"""The experiments by name: their settings, a table for people, result.json for programs, and a
+figure.
+"""
 
 import json
 from collections.abc import Callable, Mapping
@@ -68,18 +70,28 @@ class Experiment:
 
 
 def simulate(name: str, given: Mapping[str, object], config: Mapping, workdir: Path) -> Result:
-    """Runs an experiment, prints its table, and writes result.json and its figure into `workdir`."""
+    """Runs an experiment, prints its table, and writes result.json and its figure into
+    `workdir`.
+    """
     if name not in EXPERIMENTS:
         raise ValueError(f"there is no experiment {name!r}: take one of {', '.join(EXPERIMENTS)}.")
     chosen = EXPERIMENTS[name]
     given = {key: value for key, value in given.items() if value is not None}
     for key in given.keys() - set(chosen.uses):
         print(f"--{key} means nothing to the experiment {name}.")
-    arguments = Arguments(**(chosen.defaults | {key: _read(key, value) for key, value in given.items()}))
+    arguments = Arguments(
+        **(chosen.defaults | {key: _read(key, value) for key, value in given.items()})
+    )
     result = chosen.run(arguments, config)
-    stated = {key: getattr(arguments, key) for key in chosen.uses} | {key: config[key] for key in chosen.assumes}
+    stated = {key: getattr(arguments, key) for key in chosen.uses} | {
+        key: config[key] for key in chosen.assumes
+    }
     workdir.mkdir(parents=True, exist_ok=True)
-    files = {"result.json": json.dumps({"experiment": name, "arguments": stated, "rows": result.rows}, indent=1)}
+    files = {
+        "result.json": json.dumps(
+            {"experiment": name, "arguments": stated, "rows": result.rows}, indent=1
+        )
+    }
     for file, text in (files | result.pages).items():
         (workdir / file).write_text(text, "utf-8")
     if chosen.figure:
@@ -98,7 +110,9 @@ def _read(key: str, value: object) -> object:
     try:
         numbers = tuple(map(kind, value))
     except ValueError as error:
-        raise ValueError(f"--{key}={','.join(value)}: these are not {kind.__name__} numbers with commas.") from error
+        raise ValueError(
+            f"--{key}={','.join(value)}: these are not {kind.__name__} numbers with commas."
+        ) from error
     if not numbers:
         raise ValueError(f"--{key} is empty: give at least one number.")
     return numbers
@@ -114,7 +128,9 @@ def show(name: str, result: Result) -> None:
     for row in result.rows:
         table.add_row(*(words(key, row[key]) for key in keys))
     console = Console()
-    console.width = max(console.width, Console(width=1000).measure(table).maximum)  # no number is cut short
+    console.width = max(
+        console.width, Console(width=1000).measure(table).maximum
+    )  # no number is cut short
     console.print(table)
     for note in result.notes:
         console.print(note, highlight=False)
@@ -141,9 +157,12 @@ def _trace(a: Arguments, config: Mapping) -> Trace | None:
 
 def _about(trace: Trace | None) -> tuple[str, ...]:
     if trace is None:
-        return ("Faults are drawn at the rates of the published trace; --trace replays a real one.",)
+        return (
+            "Faults are drawn at the rates of the published trace; --trace replays a real one.",
+        )
     return (
-        f"{len(trace.node)} outages of {trace.num_nodes} servers over {trace.days:g} days: {trace.faulty_share:.2%} "
+        f"{len(trace.node)} outages of {trace.num_nodes} servers over {trace.days:g} days: "
+        f"{trace.faulty_share:.2%} "
         "of the servers are faulty in the mean over time.",
     )
 
@@ -159,39 +178,63 @@ def _over_time(rows_of: Callable) -> Callable[[Arguments, Mapping], Result]:
 
 
 def run_waste_vs_fault_ratio(a: Arguments, config: Mapping) -> Result:
-    return Result(replay.waste_vs_fault_ratio(a.cluster, a.fault_ratios, a.draws, a.seed, a.names, a.tensor))
+    return Result(
+        replay.waste_vs_fault_ratio(a.cluster, a.fault_ratios, a.draws, a.seed, a.names, a.tensor)
+    )
 
 
 def run_cross_tor(a: Arguments, config: Mapping) -> Result:
     points = crossing.sweeps(a.fault_ratios, a.job_scales, a.fault_ratio)
     tables = (
-        crossing.cross_tor(a.cluster, config["job"], config["tree"], tensor, hops, points, a.draws, a.seed)
+        crossing.cross_tor(
+            a.cluster, config["job"], config["tree"], tensor, hops, points, a.draws, a.seed
+        )
         for tensor, hops in product(a.tensor, a.hops)
     )
     return Result([row for table in tables for row in table])
 
 
 def run_cost(a: Arguments, config: Mapping) -> Result:
-    settings = a.cluster, a.one("tensor"), a.hops, list(a.fault_ratios), a.draws, a.seed, config["gpu_dollars"]
+    settings = (
+        a.cluster,
+        a.one("tensor"),
+        a.hops,
+        list(a.fault_ratios),
+        a.draws,
+        a.seed,
+        config["gpu_dollars"],
+    )
     rows = cost.cost(*settings)
     khop = [row for row in rows if row["architecture"].startswith("khop")]
-    notes = [f"{row['architecture']} costs {row['of_nvl72']:.0%} of nvl72 per GBps." for row in khop]
+    notes = [
+        f"{row['architecture']} costs {row['of_nvl72']:.0%} of nvl72 per GBps." for row in khop
+    ]
     for one, other in zip(khop, khop[1:], strict=False):
-        at = cost.crossing(a.fault_ratios, *(row["aggregate_dollars_per_gpu"] for row in (one, other)))
+        at = cost.crossing(
+            a.fault_ratios, *(row["aggregate_dollars_per_gpu"] for row in (one, other))
+        )
         if at is not None:
             names = other["architecture"], one["architecture"]
-            notes.append(f"With idle GPUs paid for, {names[0]} is cheaper than {names[1]} from {at:.1%} of faults.")
+            notes.append(
+                f"With idle GPUs paid for, {names[0]} is cheaper than {names[1]} from {at:.1%} of "
+                "faults."
+            )
     return Result(rows, tuple(notes))
 
 
 def run_orchestrate(a: Arguments, config: Mapping) -> Result:
     settings = a.num_nodes, a.gpus_per_node, a.one("tensor"), a.one("hops"), a.fault_ratio, a.seed
-    return Result(scaling.orchestrate(*settings), ("An incremental change is the median of nodes lost and back.",))
+    return Result(
+        scaling.orchestrate(*settings),
+        ("An incremental change is the median of nodes lost and back.",),
+    )
 
 
 def run_goodput(a: Arguments, config: Mapping) -> Result:
     trace, recovery = _trace(a, config), goodput.Recovery(**config["recovery"])
-    rows = goodput.goodput(a.cluster, trace, a.names, a.tensor, a.job_scales, recovery, a.draws, a.seed)
+    rows = goodput.goodput(
+        a.cluster, trace, a.names, a.tensor, a.job_scales, recovery, a.draws, a.seed
+    )
     return Result(rows, _about(trace))
 
 
@@ -207,37 +250,68 @@ CLUSTER = ("num_gpus", "gpus_per_node", "tensor", "hops", "draws", "seed")
 EXPERIMENTS = {
     "waste": Experiment(
         _over_time(lambda a, draws: replay.waste(a.cluster, draws, a.names, a.tensor)),
-        (*CLUSTER, "trace"), ("trace",), figures.waste,
+        (*CLUSTER, "trace"),
+        ("trace",),
+        figures.waste,
     ),
     "waste_vs_fault_ratio": Experiment(
-        run_waste_vs_fault_ratio, (*CLUSTER, "fault_ratios"), (), figures.waste_vs_fault_ratio,
+        run_waste_vs_fault_ratio,
+        (*CLUSTER, "fault_ratios"),
+        (),
+        figures.waste_vs_fault_ratio,
     ),
     "job_scale": Experiment(
         _over_time(lambda a, draws: replay.job_scale(a.cluster, draws, a.names, a.tensor)),
-        (*CLUSTER, "trace"), ("trace",), figures.job_scale,
+        (*CLUSTER, "trace"),
+        ("trace",),
+        figures.job_scale,
     ),
     "waiting": Experiment(
-        _over_time(lambda a, draws: replay.waiting(a.cluster, draws, a.names, a.tensor, a.job_scales)),
-        (*CLUSTER, "trace", "job_scales"), ("trace",), figures.waiting,
-        {"tensor": (32,), "job_scales": (0.7, 0.75, 0.8, 0.85, 0.88, 0.9, 0.92, 0.94, 0.96, 0.98, 1.0)},
+        _over_time(
+            lambda a, draws: replay.waiting(a.cluster, draws, a.names, a.tensor, a.job_scales)
+        ),
+        (*CLUSTER, "trace", "job_scales"),
+        ("trace",),
+        figures.waiting,
+        {
+            "tensor": (32,),
+            "job_scales": (0.7, 0.75, 0.8, 0.85, 0.88, 0.9, 0.92, 0.94, 0.96, 0.98, 1.0),
+        },
     ),
     "cross_tor": Experiment(
-        run_cross_tor, (*CLUSTER, "fault_ratio", "fault_ratios", "job_scales"), ("job", "tree"), figures.cross_tor,
+        run_cross_tor,
+        (*CLUSTER, "fault_ratio", "fault_ratios", "job_scales"),
+        ("job", "tree"),
+        figures.cross_tor,
         {"num_gpus": 8192, "tensor": (32,), "hops": (2,), "draws": 4}
         | {"job_scales": (0.7, 0.75, 0.8, 0.85, 0.88, 0.9, 0.92)},
     ),
     "cost": Experiment(
-        run_cost, (*CLUSTER, "fault_ratios"), ("gpu_dollars",), figures.cost, {"tensor": (32,)},
+        run_cost,
+        (*CLUSTER, "fault_ratios"),
+        ("gpu_dollars",),
+        figures.cost,
+        {"tensor": (32,)},
     ),
     "orchestrate": Experiment(
-        run_orchestrate, ("num_nodes", "gpus_per_node", "tensor", "hops", "fault_ratio", "seed"), (),
-        figures.orchestrate, {"tensor": (32,), "hops": (2,)},
+        run_orchestrate,
+        ("num_nodes", "gpus_per_node", "tensor", "hops", "fault_ratio", "seed"),
+        (),
+        figures.orchestrate,
+        {"tensor": (32,), "hops": (2,)},
     ),
     "goodput": Experiment(
-        run_goodput, (*CLUSTER, "trace", "job_scales"), ("trace", "recovery"), figures.goodput, {"tensor": (32,)},
+        run_goodput,
+        (*CLUSTER, "trace", "job_scales"),
+        ("trace", "recovery"),
+        figures.goodput,
+        {"tensor": (32,)},
     ),
     "movie": Experiment(
-        run_movie, ("num_nodes", "gpus_per_node", "tensor", "hops"), ("movie",), None,
+        run_movie,
+        ("num_nodes", "gpus_per_node", "tensor", "hops"),
+        ("movie",),
+        None,
         {"num_nodes": 18, "tensor": (16,), "hops": (2,)},
     ),
 }

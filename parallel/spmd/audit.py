@@ -1,11 +1,12 @@
-"""The compiled program as the witness: which collectives it has, over which axes, and over which circuits.
+"""The compiled program as the witness: which collectives it has, over which axes, and over which
+circuits.
 
     compiled.as_text() ──▶ audit ──▶ foreign    what uses a ring and is not a one-hop send: must be nothing
                                  ──▶ unlit      sends between GPUs that no live circuit joins: must be none
                                  ──▶ loads      bytes on every link
 
-A partition of the program is a place in the flattened mesh, so one audit holds for every set of devices that the
-program is loaded onto; what changes with the devices is where they are: `places`.
+A partition of the program is a place in the flattened mesh, so one audit holds for every set of
+devices that the program is loaded onto; what changes with the devices is where they are: `places`.
 """
 
 import dataclasses
@@ -43,7 +44,8 @@ def audit(hlo_text: str, mesh_shape: Mapping[str, int]) -> list[Collective]:
     size = math.prod(mesh_shape.values())
     if hlo.num_partitions(hlo_text) != size:
         raise ValueError(
-            f"the program is for {hlo.num_partitions(hlo_text)} devices, but a mesh of {dict(mesh_shape)} has {size}; "
+            f"the program is for {hlo.num_partitions(hlo_text)} devices, but a mesh of "
+            f"{dict(mesh_shape)} has {size}; "
             "pass the shape of the mesh that it was compiled for."
         )
     rows: Counter = Counter()
@@ -60,22 +62,32 @@ def audit(hlo_text: str, mesh_shape: Mapping[str, int]) -> list[Collective]:
 
 
 def foreign(collectives: Iterable[Collective]) -> list[Collective]:
-    """What communicates over a ring axis and is not made of sends between ring neighbours; the promise is: nothing."""
+    """What communicates over a ring axis and is not made of sends between ring neighbours; the
+    promise is: nothing.
+    """
     return [c for c in collectives if _on_ring(c) and not c.one_hop]
 
 
 def places(mesh: Mesh, devices: Mapping[int, Sequence]) -> list[Gpu]:
-    """(node, gpu) of every place in the flattened mesh, given the devices of each node by GPU number."""
-    place_of = {device: (node, gpu) for node, its in devices.items() for gpu, device in enumerate(its)}
+    """(node, gpu) of every place in the flattened mesh, given the devices of each node by GPU
+    number.
+    """
+    place_of = {
+        device: (node, gpu) for node, its in devices.items() for gpu, device in enumerate(its)
+    }
     return [place_of[device] for device in mesh.devices.flat]
 
 
 def unlit(
     collectives: Iterable[Collective], places: Sequence[Gpu], circuits: Iterable[Circuit]
 ) -> list[tuple[Gpu, Gpu]]:
-    """Pairs of GPUs between which the program sends over a ring axis, though no live circuit joins them."""
+    """Pairs of GPUs between which the program sends over a ring axis, though no live circuit joins
+    them.
+    """
     lit = {frozenset(circuit[:2]) for circuit in circuits}
-    pairs = dict.fromkeys((places[a], places[b]) for c in collectives if _on_ring(c) for a, b in c.pairs)
+    pairs = dict.fromkeys(
+        (places[a], places[b]) for c in collectives if _on_ring(c) for a, b in c.pairs
+    )
     return [pair for pair in pairs if frozenset(pair) not in lit]
 
 
@@ -131,9 +143,14 @@ def _axes(groups: Sequence[Sequence[int]], mesh_shape: Mapping[str, int]) -> tup
 
 
 def _one_hop(pairs: Sequence[tuple[int, int]], mesh_shape: Mapping[str, int]) -> bool:
-    """Whether each pair differs by one place on one axis, taken as a circle, and is equal on all others."""
+    """Whether each pair differs by one place on one axis, taken as a circle, and is equal on all
+    others.
+    """
     sizes = np.array(list(mesh_shape.values()))[:, None]
-    a, b = (np.array(np.unravel_index(np.array(ends), sizes.ravel())) for ends in zip(*pairs, strict=True))
+    a, b = (
+        np.array(np.unravel_index(np.array(ends), sizes.ravel()))
+        for ends in zip(*pairs, strict=True)
+    )
     forward = (b - a) % sizes
     return bool((np.minimum(forward, sizes - forward).sum(axis=0) == 1).all())
 

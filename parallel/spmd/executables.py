@@ -1,15 +1,18 @@
 """Programs compiled once per mesh shape and loaded onto any devices in a fraction of a second.
 
-Which nodes will fail cannot be known, and there are too many sets of survivors to compile for. But the program
-of a mesh depends only on its shape: the devices enter as a list of ids. So a program is compiled against a
-stand-in mesh, serialized, and loaded with the ids of the devices that are there. After a failure nothing is
-compiled if the smaller shape was compiled before, which `prepare` does in the background.
+Which nodes will fail cannot be known, and there are too many sets of survivors to compile for. But
+the program of a mesh depends only on its shape: the devices enter as a list of ids. So a program is
+compiled against a stand-in mesh, serialized, and loaded with the ids of the devices that are there.
+After a failure nothing is compiled if the smaller shape was compiled before, which `prepare` does
+in the background.
 
-A program has to come fresh from the compiler. On CPUs XLA cannot serialize again what it has deserialized, neither
-what was relocated nor what came out of JAX's compilation cache; the program loads, and fails when it runs.
+A program has to come fresh from the compiler. On CPUs XLA cannot serialize again what it has
+deserialized, neither what was relocated nor what came out of JAX's compilation cache; the program
+loads, and fails when it runs.
 
-Uses two private parts of JAX (0.10, 0.11): the unpickler of `jax.experimental.serialize_executable`, whose
-public form can load a program only onto the devices it was compiled for, and `get_compile_options`.
+Uses two private parts of JAX (0.10, 0.11): the unpickler of
+`jax.experimental.serialize_executable`, whose public form can load a program only onto the devices
+it was compiled for, and `get_compile_options`.
 """
 
 import dataclasses
@@ -26,20 +29,28 @@ from jax.sharding import Mesh
 
 from parallel.spmd.mesh import stand_in
 
-# What it takes that a program comes to its end, with the same bits every time. On CPUs devices that wait for each other
-# hold threads of the pool over which XLA splits products: with 16 cores all of them waited for ever, and how a product
-# is split may depend on their number. On GPUs XLA adds with atomics, in any order, and chooses kernels by racing them.
-REPRODUCIBLE = {"cpu": {"xla_cpu_multi_thread_eigen": False}, "gpu": {"xla_gpu_deterministic_ops": True}}
+# What it takes that a program comes to its end, with the same bits every time. On CPUs devices that
+# wait for each other hold threads of the pool over which XLA splits products: with 16 cores all of
+# them waited for ever, and how a product is split may depend on their number. On GPUs XLA adds with
+# atomics, in any order, and chooses kernels by racing them.
+REPRODUCIBLE = {
+    "cpu": {"xla_cpu_multi_thread_eigen": False},
+    "gpu": {"xla_gpu_deterministic_ops": True},
+}
 
 
 class _Relocator(serialize_executable._JaxPjrtUnpickler):
-    """Unpickles a compiled program with every old device replaced by the new one in the same place."""
+    """Unpickles a compiled program with every old device replaced by the new one in the same
+    place.
+    """
 
     def __init__(self, serialized: bytes, old: list[jax.Device], new: list[jax.Device]):
         super().__init__(io.BytesIO(serialized), new[0].client, new)
         self.devices_by_id = {a.id: b for a, b in zip(old, new, strict=True)}
         self.options = compiler.get_compile_options(
-            num_replicas=1, num_partitions=len(new), device_assignment=np.array([[d.id for d in new]])
+            num_replicas=1,
+            num_partitions=len(new),
+            device_assignment=np.array([[d.id for d in new]]),
         )
 
     def persistent_load(self, pid):
@@ -65,9 +76,13 @@ class Portable:
         return cls(*serialize_executable.serialize(compiled), mesh)
 
     def on(self, mesh: Mesh) -> jax.stages.Compiled:
-        """Loads the program onto the devices of `mesh`, of the same shape as the one it was made for."""
+        """Loads the program onto the devices of `mesh`, of the same shape as the one it was made
+        for.
+        """
         old = self.made_for
-        assert old.devices.shape == mesh.devices.shape, f"{old.shape} is not {mesh.shape}, and XLA would not notice."
+        assert old.devices.shape == mesh.devices.shape, (
+            f"{old.shape} is not {mesh.shape}, and XLA would not notice."
+        )
         unpickler = _Relocator(self.serialized, list(old.devices.flat), list(mesh.devices.flat))
         unloaded, args_info, no_kwargs = unpickler.load()
         args = self.in_tree.unflatten(args_info)
@@ -86,7 +101,8 @@ class Program:
         cache = jax.config.jax_enable_compilation_cache and jax.config.jax_compilation_cache_dir
         if cache and devices[0].platform == "cpu":
             raise ValueError(
-                f"JAX's compilation cache is on, in {cache!r}, and on CPUs what comes out of it cannot be moved to "
+                f"JAX's compilation cache is on, in {cache!r}, and on CPUs what comes out of it "
+                "cannot be moved to "
                 "other devices; run with JAX_ENABLE_COMPILATION_CACHE=0."
             )
         self._lower = lower
@@ -96,7 +112,9 @@ class Program:
         self._guard = threading.Lock()
 
     def prepare(self, shape: tuple[int, ...]) -> Portable:
-        """Compiles for a mesh shape unless that was done; two callers of one shape compile it once."""
+        """Compiles for a mesh shape unless that was done; two callers of one shape compile it
+        once.
+        """
         with self._guard:
             lock = self._locks.setdefault(shape, threading.Lock())
         with lock:

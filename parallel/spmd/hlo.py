@@ -1,8 +1,8 @@
 """What a compiled program communicates, read from its text (`compiled.as_text()`).
 
-A program is a list of computations, each a list of instructions; the one called ENTRY calls the others. The text
-is XLA's own and no stable format, so whatever looks like communication and cannot be read is refused: an audit
-must not overlook anything.
+A program is a list of computations, each a list of instructions; the one called ENTRY calls the
+others. The text is XLA's own and no stable format, so whatever looks like communication and cannot
+be read is refused: an audit must not overlook anything.
 
 Collectives name those that talk to each other by partition, in one of four ways:
 
@@ -23,7 +23,9 @@ KINDS = (
     "all-gather", "all-reduce", "all-to-all", "collective-broadcast", "collective-permute", "ragged-all-to-all",
     "reduce-scatter",
 )  # fmt: skip
-COMMUNICATES = re.compile("all-|collective-|ragged-all|reduce-scatter|send|recv")  # how such opcodes begin
+COMMUNICATES = re.compile(
+    "all-|collective-|ragged-all|reduce-scatter|send|recv"
+)  # how such opcodes begin
 HEADER = re.compile(r"(ENTRY )?%([\w.-]+) .*\{$")
 INSTRUCTION = re.compile(r"\s+(?:ROOT )?%([\w.-]+) = (\(.*?\)|\S+) ([a-z][\w-]*)\((.*)")
 NAME = re.compile(r"%([\w.-]+)")
@@ -33,7 +35,10 @@ ARRAY = re.compile(r"\b([a-z]\w*)\[([\d,<=]*)\]")
 PAIRS = re.compile(r"source_target_pairs=\{((?:\{\d+,\d+\},?)*)\}")
 WRITTEN_OUT = re.compile(r"replica_groups=\{((?:\{[\d,]+\},?)*)\}")
 IOTA = re.compile(r"replica_groups=\[(\d+),(\d+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?")
-MESH = re.compile(r"replica_groups=mesh\[([^]]+)\](?:, device_ids=\(\[([\d,]+)\](?:T\(([\d,]+)\))?\))? \{([^}]*)\}")
+MESH = re.compile(
+    r"replica_groups=mesh\[([^]]+)\](?:, device_ids=\(\[([\d,]+)\](?:T\(([\d,]+)\))?\))? "
+    r"\{([^}]*)\}"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +49,9 @@ class Communication:
     bytes: int  # of a device's operands
     pairs: tuple[tuple[int, int], ...]  # (from, to), of a collective-permute
     groups: tuple[tuple[int, ...], ...]  # who talks to whom, of all other kinds
-    trips: tuple[int | None, ...]  # of the loops around it, the outermost first; None: the text does not say
+    trips: tuple[
+        int | None, ...
+    ]  # of the loops around it, the outermost first; None: the text does not say
 
 
 class Instruction(NamedTuple):
@@ -70,7 +77,8 @@ def num_partitions(hlo_text: str) -> int:
 
 
 def communications(hlo_text: str) -> list[Communication]:
-    """Every collective in the order of the text, once for every call of the computation that it is in.
+    """Every collective in the order of the text, once for every call of the computation that it is
+    in.
 
     Of a conditional all branches count.
     """
@@ -92,8 +100,14 @@ def communications(hlo_text: str) -> list[Communication]:
                 yield from walk(called, inside)
 
     found = list(walk(entry, ()))
-    talking = {name for name, body in computations.items() if any(communicates(i.opcode) for i in body.values())}
-    assert talking <= reached, f"nobody calls {talking - reached}, which communicate: a kind of call was overlooked."
+    talking = {
+        name
+        for name, body in computations.items()
+        if any(communicates(i.opcode) for i in body.values())
+    }
+    assert talking <= reached, (
+        f"nobody calls {talking - reached}, which communicate: a kind of call was overlooked."
+    )
     return found
 
 
@@ -108,16 +122,22 @@ def parse(hlo_text: str) -> tuple[dict[str, dict[str, Instruction]], str]:
         elif found := INSTRUCTION.match(line):
             body[found[1]] = Instruction(*found.groups())
     if not entry:
-        raise ValueError("the text has no ENTRY computation: pass `compiled.as_text()` of a compiled program.")
+        raise ValueError(
+            "the text has no ENTRY computation: pass `compiled.as_text()` of a compiled program."
+        )
     return computations, entry
 
 
 def communicates(opcode: str) -> bool:
-    """Whether an opcode starts communication, in one go or, as `...-start`, to be waited for at `...-done`."""
+    """Whether an opcode starts communication, in one go or, as `...-start`, to be waited for at
+    `...-done`.
+    """
     if opcode.removesuffix("-start") in KINDS:
         return True
     if COMMUNICATES.match(opcode) and not opcode.endswith("-done"):
-        raise ValueError(f"the program has a {opcode!r}, which cannot be audited; known are {', '.join(KINDS)}.")
+        raise ValueError(
+            f"the program has a {opcode!r}, which cannot be audited; known are {', '.join(KINDS)}."
+        )
     return False
 
 
@@ -147,7 +167,9 @@ def _communication(instruction: Instruction, shapes: list[str], trips, size: int
     if not written:
         raise _unreadable(instruction.rest)
     ids = _ints(written[1])
-    return Communication(kind, operand_bytes, tuple(zip(ids[::2], ids[1::2], strict=True)), (), trips)
+    return Communication(
+        kind, operand_bytes, tuple(zip(ids[::2], ids[1::2], strict=True)), (), trips
+    )
 
 
 def groups(attributes: str, size: int) -> tuple[tuple[int, ...], ...]:
@@ -169,11 +191,16 @@ def groups(attributes: str, size: int) -> tuple[tuple[int, ...], ...]:
     else:
         raise _unreadable(attributes)
     if sorted(i for group in found_groups for i in group) != list(range(size)):
-        raise ValueError(f"groups {found_groups} are not a partition of {size} devices; the text is not understood.")
+        raise ValueError(
+            f"groups {found_groups} are not a partition of {size} devices; the text is not "
+            "understood."
+        )
     return found_groups
 
 
-def _over_axes(mesh: str, dims: str | None, permutation: str | None, axes: str) -> tuple[tuple[int, ...], ...]:
+def _over_axes(
+    mesh: str, dims: str | None, permutation: str | None, axes: str
+) -> tuple[tuple[int, ...], ...]:
     """Groups over some axes, or parts of axes, of a mesh that XLA made up."""
     sizes = {name: int(size) for name, size in re.findall(r"'([^']+)'=(\d+)", mesh)}
     total = int(np.prod(list(sizes.values())))
@@ -189,7 +216,12 @@ def _over_axes(mesh: str, dims: str | None, permutation: str | None, axes: str) 
 def _iota(dims: str, permutation: str | None) -> np.ndarray:
     """0, 1, 2, ... in an array of these dimensions, transposed, flat."""
     shape = _ints(dims)
-    return np.arange(np.prod(shape)).reshape(shape).transpose(_ints(permutation) if permutation else None).ravel()
+    return (
+        np.arange(np.prod(shape))
+        .reshape(shape)
+        .transpose(_ints(permutation) if permutation else None)
+        .ravel()
+    )
 
 
 def _ints(text: str) -> list[int]:
@@ -197,4 +229,7 @@ def _ints(text: str) -> list[int]:
 
 
 def _unreadable(attributes: str) -> ValueError:
-    return ValueError(f"cannot read who talks to whom in '{attributes[:200]}'; this form is not known to the audit.")
+    return ValueError(
+        f"cannot read who talks to whom in '{attributes[:200]}'; this form is not known to the "
+        "audit."
+    )

@@ -1,7 +1,8 @@
 """Placement and layout become a jax Mesh; the one file that knows axis names and types.
 
-`tensor` is the innermost axis and runs along the rings, in the order in which a ring's traffic passes its
-devices, so that neighbours on the axis are neighbours on the fabric. `data` and `fsdp` count the rings.
+`tensor` is the innermost axis and runs along the rings, in the order in which a ring's traffic
+passes its devices, so that neighbours on the axis are neighbours on the fabric. `data` and `fsdp`
+count the rings.
 """
 
 import dataclasses
@@ -28,17 +29,21 @@ class Layout:
 
     def __post_init__(self):
         if self.tensor < 1 or self.fsdp < 1:
-            raise ValueError(f"tensor={self.tensor}, fsdp={self.fsdp}: every axis needs a size of at least 1.")
+            raise ValueError(
+                f"tensor={self.tensor}, fsdp={self.fsdp}: every axis needs a size of at least 1."
+            )
 
     def nodes_per_group(self, gpus_per_node: int) -> int:
         """Nodes that one tensor-parallel ring spans.
 
-        A ring takes whole nodes, since it goes out along one half of each node's GPUs and back along the other.
-        With tensor = 1 there is no ring, and every GPU of a node is a group of its own.
+        A ring takes whole nodes, since it goes out along one half of each node's GPUs and back
+        along the other. With tensor = 1 there is no ring, and every GPU of a node is a group of its
+        own.
         """
         if self.tensor > 1 and self.tensor % gpus_per_node:
             raise ValueError(
-                f"tensor={self.tensor} cannot be formed from nodes of {gpus_per_node} GPUs: a ring takes whole "
+                f"tensor={self.tensor} cannot be formed from nodes of {gpus_per_node} GPUs: a ring "
+                "takes whole "
                 f"nodes; use 1 or a multiple of {gpus_per_node}."
             )
         return max(self.tensor // gpus_per_node, 1)
@@ -57,11 +62,18 @@ class Layout:
         return num_groups // fsdp, fsdp, self.tensor
 
 
-def device_groups(topology: Topology, groups: Sequence[Sequence[int]], layout: Layout, devices: Mapping):
-    """Devices of every tensor-parallel group in ring order, from the placement's groups of nodes."""
+def device_groups(
+    topology: Topology, groups: Sequence[Sequence[int]], layout: Layout, devices: Mapping
+):
+    """Devices of every tensor-parallel group in ring order, from the placement's groups of
+    nodes.
+    """
     if layout.tensor == 1:
         return [[device] for group in groups for node in group for device in devices[node]]
-    return [[devices[n][g] for n, g in gpu_order(topology, nodes, len(devices[nodes[0]]))] for nodes in groups]
+    return [
+        [devices[n][g] for n, g in gpu_order(topology, nodes, len(devices[nodes[0]]))]
+        for nodes in groups
+    ]
 
 
 def make_mesh(
@@ -83,7 +95,9 @@ def make_mesh(
 
 
 def stand_in(shape: tuple[int, int, int], devices: Sequence[jax.Device]) -> Mesh:
-    """A mesh of the given shape on the first devices at hand: what programs are compiled against."""
+    """A mesh of the given shape on the first devices at hand: what programs are compiled
+    against.
+    """
     return _mesh(shape, devices[: math.prod(shape)])
 
 

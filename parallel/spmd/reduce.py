@@ -1,10 +1,12 @@
-"""Sums whose bits do not depend on grouping, so that the number of replicas leaves no trace in a run.
+"""Sums whose bits do not depend on grouping, so that the number of replicas leaves no trace in a
+run.
 
-Floating-point sums depend on their order; integer sums do not. A term is scaled by a power of two, rounded to
-an int32, and from there on added exactly, in any order and over any number of devices. The power comes from
-the largest magnitude among all terms (a maximum is exact, too) with room for the number of terms. It has to be
-known before the first term is added, so the host predicts it from the step before and has the step done again
-in the rare case that the prediction was off (`fits`); both are functions of the trajectory alone.
+Floating-point sums depend on their order; integer sums do not. A term is scaled by a power of two,
+rounded to an int32, and from there on added exactly, in any order and over any number of devices.
+The power comes from the largest magnitude among all terms (a maximum is exact, too) with room for
+the number of terms. It has to be known before the first term is added, so the host predicts it from
+the step before and has the step done again in the rare case that the prediction was off (`fits`);
+both are functions of the trajectory alone.
 
   N number of tensors   e exponents: term * 2**e is an integer of at most 31 - log2(terms) bits
 """
@@ -14,7 +16,8 @@ import numpy as np
 
 SUM_BITS = 30  # |sum| < 2**30 leaves a bit of room below int32's limit for rounding
 GROWTH_BITS = 3  # a maximum may grow 8-fold from one step to the next before the step is done again
-SLACK_BITS = 10  # and fall 128-fold: of a thousand terms in one sum, the largest then has 10 of its 20 bits left
+# and fall 128-fold: of a thousand terms in one sum, the largest then has 10 of its 20 bits left
+SLACK_BITS = 10
 MAX_EXPONENT = 120  # 2**e and 2**-e stay normal float32 numbers
 
 
@@ -26,7 +29,9 @@ def exponents(max_abs_N: np.ndarray, terms: int) -> np.ndarray:
     """
     _, k = np.frexp(np.asarray(max_abs_N, np.float64))  # max_abs < 2**k
     e = SUM_BITS - int(np.ceil(np.log2(terms))) - k
-    return np.where(np.asarray(max_abs_N) > 0, np.clip(e, -MAX_EXPONENT, MAX_EXPONENT), MAX_EXPONENT).astype(np.int32)
+    return np.where(
+        np.asarray(max_abs_N) > 0, np.clip(e, -MAX_EXPONENT, MAX_EXPONENT), MAX_EXPONENT
+    ).astype(np.int32)
 
 
 def predict(max_abs_N: np.ndarray, terms: int) -> np.ndarray:
@@ -58,5 +63,8 @@ def from_fixed(total, scale):
 
 def fixed_sum_ref(terms: list[np.ndarray], exponent: int) -> np.ndarray:
     """The same sum in Python's unbounded integers."""
-    whole = [np.rint(np.ldexp(np.asarray(t, np.float64), exponent)).astype(np.int64).astype(object) for t in terms]
+    whole = [
+        np.rint(np.ldexp(np.asarray(t, np.float64), exponent)).astype(np.int64).astype(object)
+        for t in terms
+    ]
     return np.ldexp(sum(whole).astype(np.float64), -exponent)

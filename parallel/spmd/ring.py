@@ -1,8 +1,8 @@
 """Ring collectives made of one-hop sends, for use inside `jax.shard_map`.
 
-A tensor- or expert-parallel group lies on a ring of optical circuits, so a device has a live link to its two
-ring neighbours and to nobody else. Every collective here is a chain of `ppermute`s from each device to the
-next, each with a plain NumPy twin that the tests compare it with.
+A tensor- or expert-parallel group lies on a ring of optical circuits, so a device has a live link
+to its two ring neighbours and to nobody else. Every collective here is a chain of `ppermute`s from
+each device to the next, each with a plain NumPy twin that the tests compare it with.
 
   R ring size   x_block a device's part of an array
 """
@@ -35,7 +35,9 @@ def all_gather(x_block, axis: str, dim: int):
     rows = x_block.shape[dim]
     shape = list(x_block.shape)
     shape[dim] *= size
-    out = jax.lax.dynamic_update_slice_in_dim(jnp.zeros(shape, x_block.dtype), x_block, rank * rows, dim)
+    out = jax.lax.dynamic_update_slice_in_dim(
+        jnp.zeros(shape, x_block.dtype), x_block, rank * rows, dim
+    )
     for hop in range(1, size):
         x_block = send_to_next(x_block, axis)
         out = jax.lax.dynamic_update_slice_in_dim(out, x_block, (rank - hop) % size * rows, dim)
@@ -52,8 +54,8 @@ all_gather.defvjp(
 def reduce_scatter(x, axis: str, dim: int):
     """Sums `x` over the ring and keeps this device's slice along `dim`.
 
-    Takes R - 1 hops; each hop sends 1/R of `x`. The slice of device r is summed in the order r + 1, r + 2, ...,
-    r, so its bits depend on the ring size only. The gradient is `all_gather`.
+    Takes R - 1 hops; each hop sends 1/R of `x`. The slice of device r is summed in the order r + 1,
+    r + 2, ..., r, so its bits depend on the ring size only. The gradient is `all_gather`.
 
     Args:    x: [..., R n, ...]   axis: mesh axis that forms the ring   dim: the one that shrinks
     Returns: [..., n, ...]
@@ -82,7 +84,9 @@ reduce_scatter.defvjp(
 
 
 def all_reduce(x, axis: str):
-    """Sums `x` over the ring; the same bits on every device. Takes 2 (R - 1) hops of 1/R of `x` each."""
+    """Sums `x` over the ring; the same bits on every device. Takes 2 (R - 1) hops of 1/R of `x`
+    each.
+    """
     size = jax.lax.axis_size(axis)
     flat = jnp.pad(x.ravel(), (0, -x.size % size))
     return all_gather(reduce_scatter(flat, axis, 0), axis, 0)[: x.size].reshape(x.shape)
@@ -98,7 +102,8 @@ def reduce_scatter_ref(xs: Sequence[np.ndarray], dim: int) -> list[np.ndarray]:
     size = len(xs)
     parts = [np.split(x, size, axis=dim) for x in xs]
     return [
-        functools.reduce(np.add, [parts[(home + 1 + k) % size][home] for k in range(size)]) for home in range(size)
+        functools.reduce(np.add, [parts[(home + 1 + k) % size][home] for k in range(size)])
+        for home in range(size)
     ]
 
 
@@ -114,8 +119,8 @@ def all_reduce_ref(xs: Sequence[np.ndarray]) -> list[np.ndarray]:
 class Ring:
     """The communication that a tensor-parallel layer needs, on the ring of mesh axis `axis`.
 
-    Layers keep activations split along the sequence: they gather it before a column-parallel product and
-    scatter the sum after a row-parallel one (Korthikanti et al. 2022, section 4.2.2).
+    Layers keep activations split along the sequence: they gather it before a column-parallel
+    product and scatter the sum after a row-parallel one (Korthikanti et al. 2022, section 4.2.2).
     """
 
     axis: str

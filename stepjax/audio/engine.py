@@ -4,8 +4,9 @@
    stdout   for each line: samples a second, number of samples (two uint32), then the samples (int16)
    stderr   one sentence, if it fails
 
-It imports nothing of ours, and no module imports it. The engine keeps state from sentence to sentence
-(phases, noise), so each is spoken by a fork of the fresh engine: how one sounds then depends on it alone.
+It imports nothing of ours, and no module imports it. The engine keeps state from sentence to
+sentence (phases, noise), so each is spoken by a fork of the fresh engine: how one sounds then
+depends on it alone.
 """
 
 import ctypes
@@ -23,7 +24,9 @@ RATE, PITCH = 1, 3
 RANDOM_SEED = 1  # the breath in a voice is random
 SECONDS_PER_SENTENCE = 20  # a fork that hangs is ended by its alarm
 
-Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
+Callback = ctypes.CFUNCTYPE(
+    ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p
+)
 
 
 class Engine:

@@ -8,7 +8,9 @@ import soxr
 
 from stepjax.audio.mel import SAMPLE_RATE
 
-SILENCE = 1e-4  # a recording that never gets louder than this, 80 dB below full scale, holds no speech
+SILENCE = (
+    1e-4  # a recording that never gets louder than this, 80 dB below full scale, holds no speech
+)
 
 
 class AudioError(ValueError):
@@ -37,7 +39,9 @@ def read(path: str | Path, start: float = 0.0, duration: float | None = None,
     except (OSError, RuntimeError) as error:  # soundfile's own errors are RuntimeErrors
         raise AudioError(path, f"unreadable: {error}") from error
     if len(audio_T) < count:
-        raise AudioError(path, f"unreadable: breaks off after {len(audio_T) / rate:.2f} of {seconds:.2f} s")
+        raise AudioError(
+            path, f"unreadable: breaks off after {len(audio_T) / rate:.2f} of {seconds:.2f} s"
+        )
     if not np.isfinite(audio_T).all():
         raise AudioError(path, "not finite: it holds NaN or infinite samples")
     return checked(path, resample(audio_T, rate))

@@ -64,7 +64,9 @@ class Grammar:
 
     def __init__(self, rules: str):
         pairs = (line.split(":") for line in rules.strip().splitlines())
-        self._rules = {name.strip(): [way.split() for way in ways.split("|")] for name, ways in pairs}
+        self._rules = {
+            name.strip(): [way.split() for way in ways.split("|")] for name, ways in pairs
+        }
 
     def __len__(self) -> int:
         return self._count("SENTENCE")
@@ -92,7 +94,9 @@ class Grammar:
                 break
             k -= self._count_all(way)
         parts = []
-        for word in reversed(way):  # k in mixed radix, one digit a word, the last word turning fastest
+        for word in reversed(
+            way
+        ):  # k in mixed radix, one digit a word, the last word turning fastest
             k, digit = divmod(k, self._count(word))
             parts.append(self._expand(word, digit))
         return list(itertools.chain(*reversed(parts)))
@@ -101,5 +105,7 @@ class Grammar:
 @functools.cache
 def grammar(language: str) -> Grammar:
     if language not in GRAMMARS:
-        raise ValueError(f"language {language!r} has no grammar here: choose among {', '.join(GRAMMARS)}.")
+        raise ValueError(
+            f"language {language!r} has no grammar here: choose among {', '.join(GRAMMARS)}."
+        )
     return Grammar(GRAMMARS[language])

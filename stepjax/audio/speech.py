@@ -1,6 +1,7 @@
 """Speech without a download: eSpeak NG reads sentences aloud, in a process of its own.
 
-Its global state, a crash of it, and its licence (GPL) stay on the other side of a pipe; see engine.py.
+Its global state, a crash of it, and its licence (GPL) stay on the other side of a pipe; see
+engine.py.
 """
 
 import dataclasses
@@ -37,10 +38,14 @@ class Line:
 
     def __post_init__(self):
         if not self.text.strip() or "\0" in self.text:
-            raise ValueError(f"text={self.text!r} cannot be spoken: it needs a character, and no NUL.")
+            raise ValueError(
+                f"text={self.text!r} cannot be spoken: it needs a character, and no NUL."
+            )
         _, plus, variant = self.voice.partition("+")
         if plus and variant not in variants():  # the engine would quietly take another
-            raise ValueError(f"voice={self.voice!r} has no variant {variant!r}: choose {', '.join(variants())}.")
+            raise ValueError(
+                f"voice={self.voice!r} has no variant {variant!r}: choose {', '.join(variants())}."
+            )
         if not 80 <= self.speed <= 450:
             raise ValueError(f"speed={self.speed} words a minute is not within 80 to 450.")
         if not 0 <= self.pitch <= 99:
@@ -52,14 +57,18 @@ class SpeechError(RuntimeError):
 
 
 def version() -> str:
-    """Of library and voices; whatever is made with the same version and the same line sounds the same."""
+    """Of library and voices; whatever is made with the same version and the same line sounds the
+    same.
+    """
     return f"espeakng-loader {importlib.metadata.version('espeakng-loader')}"
 
 
 @functools.cache
 def variants() -> tuple[str, ...]:
     """What may follow the + of a voice."""
-    (package,) = importlib.util.find_spec("espeakng_loader").submodule_search_locations  # found, not loaded
+    (package,) = importlib.util.find_spec(
+        "espeakng_loader"
+    ).submodule_search_locations  # found, not loaded
     return tuple(sorted(path.name for path in Path(package, "espeak-ng-data/voices/!v").iterdir()))
 
 
@@ -76,18 +85,26 @@ def speak(lines: Sequence[Line]) -> list[np.ndarray]:
 
 
 def _converse(lines: Sequence[Line]) -> list[tuple[int, np.ndarray]]:
-    """Sends the lines to a new engine and takes its answers. The engine is gone afterwards, come what may."""
+    """Sends the lines to a new engine and takes its answers. The engine is gone afterwards, come
+    what may.
+    """
     command = [sys.executable, "-P", str(ENGINE)]
     requests = "".join(json.dumps(dataclasses.asdict(line)) + "\n" for line in lines).encode()
     limit = SECONDS_TO_START + SECONDS_PER_LINE * len(lines)
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True) as engine:
+    with subprocess.Popen(
+        command, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True
+    ) as engine:
         try:
             stdout, stderr = engine.communicate(requests, timeout=limit)
         except subprocess.TimeoutExpired as error:
-            raise SpeechError(f"The speech engine took over {limit:g} s for {len(lines)} lines.") from error
+            raise SpeechError(
+                f"The speech engine took over {limit:g} s for {len(lines)} lines."
+            ) from error
         finally:
-            if engine.returncode is None:  # too late, or interrupted: the engine and its fork go at once
+            if (
+                engine.returncode is None
+            ):  # too late, or interrupted: the engine and its fork go at once
                 os.killpg(engine.pid, signal.SIGKILL)
                 engine.wait()
     answers = _answers(stdout)

@@ -1,6 +1,6 @@
 """What every speech codec does: audio <-> 25 codes a second.
 
-   T samples at 16 kHz   N codes, one for 640 samples   F mel frames at 100 Hz   M mel bins
+T samples at 16 kHz   N codes, one for 640 samples   F mel frames at 100 Hz   M mel bins
 """
 
 import abc
@@ -15,7 +15,8 @@ MEL_FRAMES_PER_CODE = mel.FRAMES_PER_SECOND // FRAMES_PER_SECOND  # 4
 
 
 def code_length(num_samples: int) -> int:
-    """Codes of `num_samples` samples: every sample belongs to one, so the last may be of less than 40 ms.
+    """Codes of `num_samples` samples: every sample belongs to one, so the last may be of less than
+    40 ms.
 
     >>> [code_length(samples) for samples in (1, 640, 641, 16_000)]
     [1, 1, 2, 25]
@@ -37,4 +38,6 @@ class SpeechCodec(abc.ABC):
 
     @abc.abstractmethod
     def decode(self, codes_N: np.ndarray) -> np.ndarray:
-        """Log-mel frames [4 N, 128] that the codes stand for, scaled as `stepjax.audio.mel` scales them."""
+        """Log-mel frames [4 N, 128] that the codes stand for, scaled as `stepjax.audio.mel` scales
+        them.
+        """

@@ -2,8 +2,8 @@
 
    T samples   F log-mel frames at 100 Hz   N groups of 4 of them   K codes   M mel bins
 
-It keeps the coarse colour of speech (which phone, roughly how loud) and loses pitch and fine time. It stands
-in for codecs that are learned, behind the same interface.
+It keeps the coarse colour of speech (which phone, roughly how loud) and loses pitch and fine time.
+It stands in for codecs that are learned, behind the same interface.
 """
 
 import pathlib
@@ -52,18 +52,23 @@ def fit(clips: Sequence[np.ndarray], num_codes: int, seed: int) -> KMeansCodec:
     """
     rng = np.random.default_rng(seed)
     chosen = np.sort(rng.permutation(len(clips))[:MAX_CLIPS])
-    frames_NM = np.concatenate([pooled_mel(clips[i]) for i in chosen] or [np.zeros((0, mel.NUM_MELS))])
+    frames_NM = np.concatenate(
+        [pooled_mel(clips[i]) for i in chosen] or [np.zeros((0, mel.NUM_MELS))]
+    )
     different = len(np.unique(frames_NM, axis=0))
     if different < num_codes:
         raise ValueError(
-            f"a codebook of {num_codes} codes was wanted; the corpus has {len(clips)} clips with {different} "
+            f"a codebook of {num_codes} codes was wanted; the corpus has {len(clips)} clips with "
+            f"{different} "
             f"different frames of 40 ms; ask for fewer codes or give more speech."
         )
     return KMeansCodec(lloyd(frames_NM, plus_plus(frames_NM, num_codes, rng)))
 
 
 def pooled_mel(audio_T: np.ndarray) -> np.ndarray:
-    """Log-mel frames averaged over each code's four, [N, 128]; a last group that is short repeats its end."""
+    """Log-mel frames averaged over each code's four, [N, 128]; a last group that is short repeats
+    its end.
+    """
     mel_FM = mel.log_mel(audio_T[None], np.array([len(audio_T)]))[0]
     wanted_F = np.arange(code_length(len(audio_T)) * MEL_FRAMES_PER_CODE)
     mel_FM = mel_FM[np.minimum(wanted_F, len(mel_FM) - 1)]
@@ -76,14 +81,18 @@ def nearest(frames_NM: np.ndarray, centroids_KM: np.ndarray) -> tuple[np.ndarray
     norms_K = np.einsum("KM,KM->K", centroids_KM, centroids_KM)
     for start in range(0, len(frames_NM), ROWS_AT_ONCE):
         rows_NM = frames_NM[start : start + ROWS_AT_ONCE]
-        score_NK = norms_K[None] - 2 * (rows_NM @ centroids_KM.T)  # less the row's own norm, equal for all K
+        score_NK = norms_K[None] - 2 * (
+            rows_NM @ centroids_KM.T
+        )  # less the row's own norm, equal for all K
         codes.append(score_NK.argmin(axis=1).astype(np.int32))
         distances.append(score_NK.min(axis=1) + np.einsum("NM,NM->N", rows_NM, rows_NM))
     return np.concatenate(codes), np.maximum(np.concatenate(distances), 0)
 
 
 def plus_plus(frames_NM: np.ndarray, num_codes: int, rng: np.random.Generator) -> np.ndarray:
-    """First centroids, spread out: each is a frame drawn with chance proportional to its squared distance."""
+    """First centroids, spread out: each is a frame drawn with chance proportional to its squared
+    distance.
+    """
     chosen = [int(rng.integers(len(frames_NM)))]
     distance_N = ((frames_NM - frames_NM[chosen[0]]) ** 2).sum(axis=1, dtype=np.float64)
     while len(chosen) < num_codes:
@@ -94,7 +103,9 @@ def plus_plus(frames_NM: np.ndarray, num_codes: int, rng: np.random.Generator) -
 
 
 def lloyd(frames_NM: np.ndarray, centroids_KM: np.ndarray) -> np.ndarray:
-    """Moves every centroid to the mean of its frames until none changes hands, or MAX_ITERATIONS times."""
+    """Moves every centroid to the mean of its frames until none changes hands, or MAX_ITERATIONS
+    times.
+    """
     before = None
     for _ in range(MAX_ITERATIONS):
         codes_N, distance_N = nearest(frames_NM, centroids_KM)
@@ -104,8 +115,12 @@ def lloyd(frames_NM: np.ndarray, centroids_KM: np.ndarray) -> np.ndarray:
     return centroids_KM
 
 
-def means(frames_NM: np.ndarray, codes_N: np.ndarray, distance_N: np.ndarray, num_codes: int) -> np.ndarray:
-    """Mean frame of each code; a code that nothing chose moves to one of the frames that are served worst."""
+def means(
+    frames_NM: np.ndarray, codes_N: np.ndarray, distance_N: np.ndarray, num_codes: int
+) -> np.ndarray:
+    """Mean frame of each code; a code that nothing chose moves to one of the frames that are served
+    worst.
+    """
     order_N = np.argsort(codes_N, kind="stable")
     count_K = np.bincount(codes_N, minlength=num_codes)
     used_K = count_K > 0

@@ -1,4 +1,6 @@
-"""Things that take long to make and are kept on disk, under a name that says all they were made from."""
+"""Things that take long to make and are kept on disk, under a name that says all they were made
+from.
+"""
 
 import hashlib
 import json
@@ -12,7 +14,9 @@ DIGEST_SIZE = hashlib.sha256().digest_size
 
 
 def path(folder: str, name: str, *facts) -> Path:
-    """Where the thing made from `facts` (whatever JSON can say) lies; "" stands for the default folder."""
+    """Where the thing made from `facts` (whatever JSON can say) lies; "" stands for the default
+    folder.
+    """
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
     return Path(folder or DEFAULT).expanduser() / f"{name}-{digest[:32]}"
 
@@ -41,7 +45,9 @@ def kept(path: Path, make: Callable[[], bytes]) -> bytes:
 
 def _write(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
+    with tempfile.NamedTemporaryFile(
+        dir=path.parent, prefix=f".{path.name}-", delete=False
+    ) as file:
         try:
             file.write(content)
             file.flush()

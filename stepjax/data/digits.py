@@ -1,6 +1,7 @@
 """Strings of spoken digits, joined from recordings of single ones: {digit}_{speaker}_{index}.wav.
 
-The naming is that of the Free Spoken Digit Dataset (Jackson et al. 2018). The low indices are held out.
+The naming is that of the Free Spoken Digit Dataset (Jackson et al. 2018). The low indices are held
+out.
 """
 
 import dataclasses
@@ -47,9 +48,13 @@ class Joining:
     def __post_init__(self):
         least, most = self.gap_seconds
         if not 0 <= least <= most:
-            raise ValueError(f"gap_seconds={self.gap_seconds} is not (least, most), such as (0.02, 0.2).")
+            raise ValueError(
+                f"gap_seconds={self.gap_seconds} is not (least, most), such as (0.02, 0.2)."
+            )
         if self.max_digits < 1:
-            raise ValueError(f"max_digits={self.max_digits} leaves no digit to say: it must be 1 or more.")
+            raise ValueError(
+                f"max_digits={self.max_digits} leaves no digit to say: it must be 1 or more."
+            )
 
     @property
     def max_samples(self) -> int:
@@ -58,9 +63,13 @@ class Joining:
 
 
 class DigitStrings(Source):
-    """Strings of digits said by one speaker each, made when they are asked for: any number costs nothing."""
+    """Strings of digits said by one speaker each, made when they are asked for: any number costs
+    nothing.
+    """
 
-    def __init__(self, recordings: Sequence[Utterance], joining: Joining, skipped: Sequence[Skipped]):
+    def __init__(
+        self, recordings: Sequence[Utterance], joining: Joining, skipped: Sequence[Skipped]
+    ):
         self._recordings, self._joining, self.skipped = tuple(recordings), joining, tuple(skipped)
         by_speaker = defaultdict(lambda: defaultdict(list))
         for recording in recordings:
@@ -78,7 +87,9 @@ class DigitStrings(Source):
             pieces += [np.zeros(gap, np.float32), recording.audio]
         audio_T = joining.augmentation(np.concatenate(pieces), draw)
         speaker = recordings[0].speaker
-        return Utterance(f"{joining.split}-{i:06d}-{speaker}", audio_T, _text(recordings), speaker, "en")
+        return Utterance(
+            f"{joining.split}-{i:06d}-{speaker}", audio_T, _text(recordings), speaker, "en"
+        )
 
     def texts(self) -> list[str]:
         return [_text(self._parts(i)[0]) for i in spread(len(self), CLIPS)]
@@ -88,11 +99,15 @@ class DigitStrings(Source):
         return [self._recordings[i] for i in spread(len(self._recordings), CLIPS)]
 
     def _parts(self, i: int) -> tuple[list[Utterance], list[int], np.random.Generator]:
-        """The recordings of string i, the samples of silence between them, and its random numbers so far.
+        """The recordings of string i, the samples of silence between them, and its random numbers
+        so far.
 
         A string ends early where the next digit would make it too long.
         """
-        joining, draw = self._joining, generator(self._joining.seed, "digits", self._joining.split, i)
+        joining, draw = (
+            self._joining,
+            generator(self._joining.seed, "digits", self._joining.split, i),
+        )
         by_digit = self._by_speaker[draw.integers(len(self._by_speaker))]
         recordings, gaps, num_samples = [], [], 0
         for _ in range(draw.integers(1, joining.max_digits, endpoint=True)):
@@ -108,16 +123,19 @@ class DigitStrings(Source):
 
 
 def digits(config, split: str) -> DigitStrings:
-    """`config.utterances` strings to train on, or `config.heldout` of other recordings to be measured by.
+    """`config.utterances` strings to train on, or `config.heldout` of other recordings to be
+    measured by.
 
-    Only those to train on are augmented. Reads: fsdd, heldout_below, seed, utterances, heldout, max_digits,
-    gap_seconds, augment, max_seconds, max_skipped.
+    Only those to train on are augmented. Reads: fsdd, heldout_below, seed, utterances, heldout,
+    max_digits, gap_seconds, augment, max_seconds, max_skipped.
     """
     num_strings = num_wanted(config, split)
     augmentation = Augmentation(**config.augment) if split == "train" else Augmentation()
     joining = Joining(config.seed, split, num_strings, config.max_digits, tuple(config.gap_seconds),
                       config.max_seconds, augmentation)  # fmt: skip
-    paths = [path for path in _files(config.fsdd) if _split(path, config.heldout_below) in (split, None)]
+    paths = [
+        path for path in _files(config.fsdd) if _split(path, config.heldout_below) in (split, None)
+    ]
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # libsndfile and soxr work outside the GIL
         found = list(pool.map(lambda path: _read(path, joining.max_samples / SAMPLE_RATE), paths))
     skipped = [each for each in found if isinstance(each, Skipped)]

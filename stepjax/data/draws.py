@@ -1,4 +1,6 @@
-"""Random numbers by name: the same for the same words, whatever else was drawn, in whatever order."""
+"""Random numbers by name: the same for the same words, whatever else was drawn, in whatever
+order.
+"""
 
 import hashlib
 

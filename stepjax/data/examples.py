@@ -1,16 +1,16 @@
 """An utterance and a task become an example: arrays of fixed shape, by pure functions.
 
-    tokens    BOT system prompt EOT  BOT human start patch patch end EOT  BOT assistant  one  two | endoftext
-    targets                                                                         one  two  EOT | 0
-    kind       0 ......................................................... 0          1    1    1 | 0
-    audio_at  -1 ............................. -1     0     1    -1 .......................... -1 | -1
+ tokens    BOT system prompt EOT  BOT human start patch patch end EOT  BOT assistant  one  two | endoftext
+ targets                                                                         one  two  EOT | 0
+ kind       0 ......................................................... 0          1    1    1 | 0
+ audio_at  -1 ............................. -1     0     1    -1 .......................... -1 | -1
 
-   T samples   L tokens   keys of an example:
-     audio [T] float32      speech at 16 kHz, zeros after it      samples []   how many of them are speech
-     tokens [L] int32       what the decoder reads                targets [L]  the next token, 0 where no loss
-     kind [L] int32         loss of a target: 0 none, 1 text, 2 audio; only the assistant's part has one
-     audio_at [L] int32     adaptor frame that stands in for the token's embedding, -1 for none
-     sample_id [] int32     which sample of the run this is
+T samples   L tokens   keys of an example:
+  audio [T] float32      speech at 16 kHz, zeros after it      samples []   how many of them are speech
+  tokens [L] int32       what the decoder reads                targets [L]  the next token, 0 where no loss
+  kind [L] int32         loss of a target: 0 none, 1 text, 2 audio; only the assistant's part has one
+  audio_at [L] int32     adaptor frame that stands in for the token's embedding, -1 for none
+  sample_id [] int32     which sample of the run this is
 """
 
 import dataclasses
@@ -26,13 +26,17 @@ from stepjax.text.interleave import interleave
 from stepjax.text.tokenizer import Tokenizer
 from stepjax.text.vocabulary import Vocabulary
 
-BLOCK_SECONDS = 25  # Step-Audio 2 hears longer speech as several blocks, each between its own audio marks
+BLOCK_SECONDS = (
+    25  # Step-Audio 2 hears longer speech as several blocks, each between its own audio marks
+)
 TEXT, AUDIO = 1, 2  # kinds of targets; 0 is no loss
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """What to do with speech: the system prompt, and whether the answer is spoken or only written."""
+    """What to do with speech: the system prompt, and whether the answer is spoken or only
+    written.
+    """
 
     prompt: str
     spoken: bool
@@ -58,12 +62,15 @@ class Recipe:
         v = self.vocabulary
         if (v.text_size, v.audio_codes) != (self.tokenizer.text_size, self.codec.num_codes):
             raise ValueError(
-                f"a vocabulary of {v.text_size} text ids and {v.audio_codes} audio codes was given with a tokenizer"
-                f" of {self.tokenizer.text_size} and a codec of {self.codec.num_codes}; make them equal."
+                f"a vocabulary of {v.text_size} text ids and {v.audio_codes} audio codes was given "
+                "with a tokenizer"
+                f" of {self.tokenizer.text_size} and a codec of {self.codec.num_codes}; make them "
+                "equal."
             )
         if not 0 < self.max_seconds <= BLOCK_SECONDS:
             raise ValueError(
-                f"max_seconds={self.max_seconds:g} was given; an utterance is one block of speech of "
+                f"max_seconds={self.max_seconds:g} was given; an utterance is one block of speech "
+                "of "
                 f"at most {BLOCK_SECONDS} s: cut longer recordings."
             )
 
@@ -92,7 +99,8 @@ def max_tokens(
     texts: Sequence[str],
     multiple: int = 1,
 ) -> int:
-    """Tokens of the longest example: the longest of `texts` said in `max_seconds`, rounded up to a multiple.
+    """Tokens of the longest example: the longest of `texts` said in `max_seconds`, rounded up to a
+    multiple.
 
     Nothing that these texts say in that time can be longer, whatever the task.
     """
@@ -123,14 +131,23 @@ def prompt_ids(task: Task, samples: int, tokenizer: Tokenizer, vocabulary: Vocab
     return chat.encode_chat(turns, tokenizer, vocabulary)
 
 
-def answer_ids(task: Task, text: Sequence[int], codes: Sequence[int], vocabulary: Vocabulary) -> list[int]:
+def answer_ids(
+    task: Task, text: Sequence[int], codes: Sequence[int], vocabulary: Vocabulary
+) -> list[int]:
     """The words, or the words interleaved with their sound, to the end of the turn."""
     if not task.spoken:
         return [*text, vocabulary.eot]
-    return [vocabulary.tts_start, *interleave(text, codes, vocabulary), vocabulary.tts_end, vocabulary.eot]
+    return [
+        vocabulary.tts_start,
+        *interleave(text, codes, vocabulary),
+        vocabulary.tts_end,
+        vocabulary.eot,
+    ]
 
 
-def example(utterance: Utterance, task: str, recipe: Recipe, sample_id: int = 0) -> dict[str, np.ndarray]:
+def example(
+    utterance: Utterance, task: str, recipe: Recipe, sample_id: int = 0
+) -> dict[str, np.ndarray]:
     """The utterance heard, and the right answer to it."""
     ask = task_named(task)
     codes = recipe.codec.encode(utterance.audio) if ask.spoken else []
@@ -146,20 +163,28 @@ def example(utterance: Utterance, task: str, recipe: Recipe, sample_id: int = 0)
     return arrays
 
 
-def prompt(utterance: Utterance, task: str, recipe: Recipe, sample_id: int = 0) -> dict[str, np.ndarray]:
-    """The utterance heard, no answer and no targets; `prompt_tokens` [] says where an answer begins."""
+def prompt(
+    utterance: Utterance, task: str, recipe: Recipe, sample_id: int = 0
+) -> dict[str, np.ndarray]:
+    """The utterance heard, no answer and no targets; `prompt_tokens` [] says where an answer
+    begins.
+    """
     before = prompt_ids(task_named(task), len(utterance.audio), recipe.tokenizer, recipe.vocabulary)
     arrays = _heard(utterance, np.array(before, np.int32), recipe, sample_id)
     return arrays | {"prompt_tokens": np.int32(len(before))}
 
 
-def _heard(utterance: Utterance, row: np.ndarray, recipe: Recipe, sample_id: int) -> dict[str, np.ndarray]:
+def _heard(
+    utterance: Utterance, row: np.ndarray, recipe: Recipe, sample_id: int
+) -> dict[str, np.ndarray]:
     """The arrays that a model reads, filled up to their fixed shapes."""
     samples = len(utterance.audio)
     if samples > recipe.max_samples or len(row) > recipe.max_tokens:
         raise ValueError(
-            f"utterance {utterance.name!r} has {samples} samples and {len(row)} tokens; the limits are "
-            f"{recipe.max_samples} (max_seconds={recipe.max_seconds:g}) and max_tokens={recipe.max_tokens}; "
+            f"utterance {utterance.name!r} has {samples} samples and {len(row)} tokens; the limits "
+            "are "
+            f"{recipe.max_samples} (max_seconds={recipe.max_seconds:g}) and "
+            f"max_tokens={recipe.max_tokens}; "
             f"leave it out or raise them."
         )
     audio_T = np.zeros(recipe.max_samples, np.float32)

@@ -1,10 +1,11 @@
-"""A corpus of one's own: a JSONL file, each line of which names a recording and says what is said in it.
+"""A corpus of one's own: a JSONL file, each line of which names a recording and says what is said
+in it.
 
    {"audio": "talks/a.flac", "text": "good morning", "speaker": "ann", "language": "en",
     "start": 2.5, "duration": 3}
 
-An entry is one line. Only audio and text must be there; relative paths start at the manifest's folder; other
-fields are left alone.
+An entry is one line. Only audio and text must be there; relative paths start at the manifest's
+folder; other fields are left alone.
 """
 
 import dataclasses
@@ -48,7 +49,9 @@ class Entry:
     def name(self) -> str:
         if self.start == 0 and self.duration is None:
             return self.audio
-        return f"{self.audio}@{self.start:g}" + ("" if self.duration is None else f"+{self.duration:g}")
+        return f"{self.audio}@{self.start:g}" + (
+            "" if self.duration is None else f"+{self.duration:g}"
+        )
 
 
 class Manifest(Source):
@@ -72,18 +75,23 @@ class Manifest(Source):
 def manifest(config, split: str) -> Manifest:
     """The recordings of one split that can be used.
 
-    A recording is held out or not by its path as written, so parts of one never end up on both sides, and
-    adding lines moves none. Reads: manifest, heldout_share, max_seconds, max_skipped, cache.
+    A recording is held out or not by its path as written, so parts of one never end up on both
+    sides, and adding lines moves none. Reads: manifest, heldout_share, max_seconds, max_skipped,
+    cache.
     """
     check_split(split)
     path = Path(config.manifest).expanduser()
     heldout = {True: "heldout", False: "train"}
-    entries = [e for e in entries_of(path) if heldout[share(e.audio) < config.heldout_share] == split]
+    entries = [
+        e for e in entries_of(path) if heldout[share(e.audio) < config.heldout_share] == split
+    ]
     if not entries:
         raise ValueError(f"No line of {path} falls into the {split} split: add recordings, or change "
                          f"heldout_share={config.heldout_share:g}.")  # fmt: skip
     reasons = _reasons(path.parent, entries, config.max_seconds, config.cache)
-    skipped = [Skipped(e.name, reason) for e, reason in zip(entries, reasons, strict=True) if reason]
+    skipped = [
+        Skipped(e.name, reason) for e, reason in zip(entries, reasons, strict=True) if reason
+    ]
     check_skipped(skipped, len(entries), str(path), config.max_skipped)
     usable = [e for e, reason in zip(entries, reasons, strict=True) if not reason]
     return Manifest(path.parent, usable, skipped)
@@ -94,7 +102,9 @@ def entries_of(path: Path) -> list[Entry]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"manifest={str(path)!r} cannot be read as a text file: {error}.") from error
+        raise ValueError(
+            f"manifest={str(path)!r} cannot be read as a text file: {error}."
+        ) from error
     entries = []
     for number, line in enumerate(lines, start=1):
         try:
@@ -119,14 +129,22 @@ def _is_time(value) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
 
 
-def _reasons(folder: Path, entries: Sequence[Entry], max_seconds: float, cache_folder: str) -> list[str]:
-    """Why each recording cannot be used, or "". Each is read once, and again after it has changed."""
-    facts = [(str(folder / e.audio), e.start, e.duration, *_stamp(folder / e.audio)) for e in entries]
+def _reasons(
+    folder: Path, entries: Sequence[Entry], max_seconds: float, cache_folder: str
+) -> list[str]:
+    """Why each recording cannot be used, or "". Each is read once, and again after it has
+    changed.
+    """
+    facts = [
+        (str(folder / e.audio), e.start, e.duration, *_stamp(folder / e.audio)) for e in entries
+    ]
     where = cache.path(cache_folder, "verdicts", VERDICTS, max_seconds, facts)
 
     def read_all() -> bytes:
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # libsndfile and soxr work outside the GIL
-            return json.dumps(list(pool.map(lambda e: _reason(folder, e, max_seconds), entries))).encode()
+            return json.dumps(
+                list(pool.map(lambda e: _reason(folder, e, max_seconds), entries))
+            ).encode()
 
     return json.loads(cache.kept(where, read_all))
 

@@ -1,4 +1,5 @@
-"""Batches by number: which samples belong to step n, and all of their numbers, are a pure function of n.
+"""Batches by number: which samples belong to step n, and all of their numbers, are a pure function
+of n.
 
     sample id   n B .. n B + B - 1 of step n, for ever
         │ global shuffle of each epoch, from the seed        (grain: a permutation, any place at any time)
@@ -50,7 +51,9 @@ class Batch:
 
     @property
     def sample_ids_hash(self) -> str:
-        """16 hex digits of the sample ids and what they stood for; the same samples in this order have it."""
+        """16 hex digits of the sample ids and what they stood for; the same samples in this order
+        have it.
+        """
         return hash_of(self.draws)
 
 
@@ -60,7 +63,9 @@ def hash_of(draws: Iterable[Draw]) -> str:
     return hashlib.blake2b(words.encode(), digest_size=8).hexdigest()
 
 
-def training_draws(num_utterances: int, tasks: Mapping[str, float], seed: int) -> grain.MapDataset[Draw]:
+def training_draws(
+    num_utterances: int, tasks: Mapping[str, float], seed: int
+) -> grain.MapDataset[Draw]:
     """Endless: what sample 0, 1, 2, ... of the run stands for, without making it.
 
     Args:  tasks: weight of each task; a sample's task is drawn in proportion to them.
@@ -90,7 +95,8 @@ def training_batches(
 def heldout_batches(
     source: Source, recipe: Recipe, task: str, batch_size: int, build: Callable = example
 ) -> grain.MapDataset[Batch]:
-    """Every utterance once, in order; the last batch is filled up with rows whose `row_mask` is False.
+    """Every utterance once, in order; the last batch is filled up with rows whose `row_mask` is
+    False.
 
     Args:  build: `examples.example`, or `examples.prompt` where a model is to answer by itself.
     """
@@ -110,13 +116,17 @@ def iterate(
     ahead: int = 2,
     workers: int = 1,
 ) -> Iterator[Batch]:
-    """Batches from number `start` on, up to `ahead` of them made in the background by `workers` threads.
+    """Batches from number `start` on, up to `ahead` of them made in the background by `workers`
+    threads.
 
-    What goes wrong in a thread is raised here, at the batch that it belongs to. When the iterator ends or is
-    closed (`contextlib.closing`), its threads are gone; grain's own prefetching would not wait for its.
+    What goes wrong in a thread is raised here, at the batch that it belongs to. When the iterator
+    ends or is closed (`contextlib.closing`), its threads are gone; grain's own prefetching would
+    not wait for its.
     """
     if ahead < 1 or workers < 1:
-        raise ValueError(f"ahead={ahead} and workers={workers} were given; both must be at least 1.")
+        raise ValueError(
+            f"ahead={ahead} and workers={workers} were given; both must be at least 1."
+        )
     numbers = range(start, len(batches) if stop is None else stop)
     with ThreadPoolExecutor(workers, thread_name_prefix="batches") as pool:
         ordered = (pool.submit(batches.__getitem__, n) for n in numbers)
@@ -151,7 +161,9 @@ def _stack(made: Sequence[tuple[Draw, dict[str, np.ndarray]]]) -> Batch:
 def _filled_up(batch: Batch, batch_size: int) -> Batch:
     """Repeats the last row where rows are missing, without its loss, under sample id -1."""
     rows = len(batch.draws)
-    arrays = {key: x[np.minimum(np.arange(batch_size), rows - 1)] for key, x in batch.arrays.items()}
+    arrays = {
+        key: x[np.minimum(np.arange(batch_size), rows - 1)] for key, x in batch.arrays.items()
+    }
     for key, nothing in {"targets": 0, "kind": 0, "sample_id": -1}.items():
         if key in arrays:
             arrays[key][rows:] = nothing
@@ -161,16 +173,24 @@ def _filled_up(batch: Batch, batch_size: int) -> Batch:
 def _check(source: Source, recipe: Recipe, tasks: Mapping[str, float], batch_size: int) -> None:
     """Refuses what would only be noticed in the middle of a run."""
     if len(source) == 0:
-        raise ValueError("the corpus has no utterances; give it at least one recording with its text.")
+        raise ValueError(
+            "the corpus has no utterances; give it at least one recording with its text."
+        )
     if batch_size < 1:
         raise ValueError(f"batch_size={batch_size} was given; it must be at least 1.")
     for name in tasks:
         task_named(name)
     if not tasks or min(tasks.values()) < 0 or sum(tasks.values()) <= 0:
-        raise ValueError(f"task weights {dict(tasks)} were given; at least 0 each, and one more, is wanted.")
-    needed = max_tokens(recipe.max_seconds, tasks, recipe.tokenizer, recipe.vocabulary, source.texts())
+        raise ValueError(
+            f"task weights {dict(tasks)} were given; at least 0 each, and one more, is wanted."
+        )
+    needed = max_tokens(
+        recipe.max_seconds, tasks, recipe.tokenizer, recipe.vocabulary, source.texts()
+    )
     if needed > recipe.max_tokens:
         raise ValueError(
-            f"the longest text of the corpus, said in {recipe.max_seconds:g} s, takes {needed} tokens and "
-            f"max_tokens={recipe.max_tokens} was given; derive it from all texts, or leave the longest out."
+            f"the longest text of the corpus, said in {recipe.max_seconds:g} s, takes {needed} "
+            "tokens and "
+            f"max_tokens={recipe.max_tokens} was given; derive it from all texts, or leave the "
+            "longest out."
         )

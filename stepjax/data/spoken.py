@@ -1,4 +1,6 @@
-"""The corpus that needs no download: sentences of small grammars, spoken by eSpeak NG and kept on disk."""
+"""The corpus that needs no download: sentences of small grammars, spoken by eSpeak NG and kept on
+disk.
+"""
 
 import dataclasses
 import functools
@@ -30,7 +32,9 @@ class Sentence:
 class SpokenSentences(Source):
     """Sentences and their recordings, all in memory: 32 kB a second."""
 
-    def __init__(self, sentences: Sequence[Sentence], pcm: Sequence[np.ndarray], skipped: Sequence[Skipped]):
+    def __init__(
+        self, sentences: Sequence[Sentence], pcm: Sequence[np.ndarray], skipped: Sequence[Skipped]
+    ):
         self._sentences, self._pcm, self.skipped = tuple(sentences), tuple(pcm), tuple(skipped)
 
     def __len__(self) -> int:
@@ -49,8 +53,8 @@ class SpokenSentences(Source):
 def spoken_sentences(config, split: str) -> SpokenSentences:
     """`config.utterances` sentences to train on, or `config.heldout` others to be measured by.
 
-    Both have the same grammars and voices. Reads: seed, utterances, heldout, languages, voices, speed, pitch,
-    max_seconds, max_skipped, cache.
+    Both have the same grammars and voices. Reads: seed, utterances, heldout, languages, voices,
+    speed, pitch, max_seconds, max_skipped, cache.
     """
     count = num_wanted(config, split)
     _check(config)
@@ -83,13 +87,17 @@ def _sentence(config, split: str, i: int) -> Sentence:
     text = grammar(language).sentence(int(texts[i // len(config.languages) % len(texts)]))
     draw = generator(config.seed, "spoken", split, i)
     voice = f"{ENGINE_NAMES.get(language, language)}+{draw.choice(list(config.voices))}"
-    speed, pitch = (int(draw.integers(*limits, endpoint=True)) for limits in (config.speed, config.pitch))
+    speed, pitch = (
+        int(draw.integers(*limits, endpoint=True)) for limits in (config.speed, config.pitch)
+    )
     return Sentence(f"{language}-{split}-{i:05d}", language, speech.Line(text, voice, speed, pitch))
 
 
 @functools.cache
 def _sentence_numbers(seed: int, language: str, split: str) -> np.ndarray:
-    """The sentences of one split, shuffled. How many are wanted doesn't matter; splits share none."""
+    """The sentences of one split, shuffled. How many are wanted doesn't matter; splits share
+    none.
+    """
     shuffled = generator(seed, "sentences", language).permutation(len(grammar(language)))
     heldout = round(HELDOUT_SHARE * len(shuffled))
     return shuffled[:heldout] if split == "heldout" else shuffled[heldout:]
@@ -105,7 +113,9 @@ def _recordings(sentences: Sequence[Sentence], folder: str) -> list[np.ndarray]:
 
 def _spoken(lines: Sequence[speech.Line]) -> bytes:
     audio = speech.speak(lines)
-    pcm = np.clip(np.rint(np.concatenate(audio) * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
+    pcm = np.clip(np.rint(np.concatenate(audio) * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype(
+        np.int16
+    )
     file = io.BytesIO()
     np.savez(file, pcm=pcm, ends=np.cumsum([len(audio_T) for audio_T in audio]))
     return file.getvalue()

@@ -1,4 +1,6 @@
-"""What every corpus hands out: utterances by index, and the names of the recordings that it leaves out."""
+"""What every corpus hands out: utterances by index, and the names of the recordings that it leaves
+out.
+"""
 
 import abc
 import dataclasses
@@ -81,7 +83,9 @@ def num_wanted(config, split: str) -> int:
     check_split(split)
     field = "utterances" if split == "train" else "heldout"
     if config[field] < 1:
-        raise ValueError(f"{field}={config[field]} leaves the {split} split empty: it must be 1 or more.")
+        raise ValueError(
+            f"{field}={config[field]} leaves the {split} split empty: it must be 1 or more."
+        )
     return config[field]
 
 

@@ -1,6 +1,7 @@
 """How wrong transcripts are: edits for every word, or letter, of what was said.
 
-Case and punctuation are no mistakes. Rates are over the whole list: all edits by all reference words.
+Case and punctuation are no mistakes. Rates are over the whole list: all edits by all reference
+words.
 """
 
 import unicodedata
@@ -43,6 +44,7 @@ def cer(references: Sequence[str], hypotheses: Sequence[str]) -> float:
 def _pairs(references: Sequence[str], hypotheses: Sequence[str]) -> tuple[list[str], list[str]]:
     if len(references) != len(hypotheses):
         raise ValueError(
-            f"{len(references)} references and {len(hypotheses)} transcripts were given; give one for each."
+            f"{len(references)} references and {len(hypotheses)} transcripts were given; give one "
+            "for each."
         )
     return [normalise(text) for text in references], [normalise(text) for text in hypotheses]

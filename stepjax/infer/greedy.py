@@ -1,6 +1,6 @@
 """Greedy answers: the likeliest token, again and again.
 
-  B batch   L tokens   D width   v a device's part of the vocabulary
+B batch   L tokens   D width   v a device's part of the vocabulary
 """
 
 import jax
@@ -13,12 +13,15 @@ from stepjax.model.step_audio import StepAudio
 def argmax(logits_Bv, group: Group):
     """The index of the largest logit over the whole vocabulary [B]; the lowest of equals."""
     top_RB = group.gather(logits_Bv.max(axis=-1)[None], dim=0)
-    index_RB = group.gather((logits_Bv.argmax(axis=-1) + group.rank() * logits_Bv.shape[-1])[None], dim=0)
+    index_RB = group.gather(
+        (logits_Bv.argmax(axis=-1) + group.rank() * logits_Bv.shape[-1])[None], dim=0
+    )
     return jnp.take_along_axis(index_RB, top_RB.argmax(axis=0)[None], axis=0)[0]
 
 
 def greedy(model: StepAudio, batch, stop: int, max_new: int, group: Group):
-    """Continues every prompt by `max_new` tokens; after `stop`, or in a full row, comes only `stop`.
+    """Continues every prompt by `max_new` tokens; after `stop`, or in a full row, comes only
+    `stop`.
 
     Each token takes one pass over the whole row, which is meant for short answers to many rows.
 

@@ -1,6 +1,6 @@
 """The adaptor of Step-Audio 2: from encoder features at 25 Hz to decoder inputs at 12.5 Hz.
 
-  B batch   T frames at 25 Hz   t a device's part   A frames at 12.5 Hz   W encoder width   P hidden   D width
+B batch   T frames at 25 Hz   t a device's part   A frames at 12.5 Hz   W encoder width   P hidden   D width
 """
 
 import jax
@@ -17,12 +17,17 @@ class Adaptor(nnx.Module):
     def __init__(self, encoder_width: int, hidden: int, width: int, *, rngs: nnx.Rngs):
         self.conv_3WW = weight(rngs, 3, encoder_width, encoder_width, fan_in=3 * encoder_width)
         self.conv_bias_W = zeros(encoder_width)
-        self.in_WP, self.in_bias_P = weight(rngs, encoder_width, hidden, fan_in=encoder_width), zeros(hidden)
+        self.in_WP, self.in_bias_P = (
+            weight(rngs, encoder_width, hidden, fan_in=encoder_width),
+            zeros(hidden),
+        )
         self.out_PD, self.out_bias_D = weight(rngs, hidden, width, fan_in=hidden), zeros(width)
 
     def __call__(self, x_BtW, group: Group):
         """[B, t, W] -> [B, A, D], whole on every device."""
-        h_BAW = conv(group.gather(x_BtW, dim=1), self.conv_3WW[...], stride=2)  # part of the channels
+        h_BAW = conv(
+            group.gather(x_BtW, dim=1), self.conv_3WW[...], stride=2
+        )  # part of the channels
         h_BAW = jax.nn.gelu(h_BAW + bias(self.conv_bias_W, h_BAW), approximate=False)
         h_BaP = group.scatter_sum(h_BAW @ self.in_WP[...].astype(h_BAW.dtype), dim=1)
         h_BaP = jax.nn.relu(h_BaP + bias(self.in_bias_P, h_BaP))

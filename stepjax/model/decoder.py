@@ -1,7 +1,7 @@
 """The decoder of Step-Audio 2: Qwen2 (RMSNorm, rotary positions, shared key/value heads, SwiGLU).
 
-  B batch   L sequence   l a device's part of it   D width   H heads   G key/value heads   Q = H / G
-  K head size   N hidden width
+B batch   L sequence   l a device's part of it   D width   H heads   G key/value heads   Q = H / G
+K head size   N hidden width
 """
 
 import jax
@@ -13,7 +13,9 @@ from stepjax.model.layers import RMSNorm, Stack, bias, rotate, weight, zeros
 
 
 class DecoderAttention(nnx.Module):
-    """Causal attention with shared key/value heads (Ainslie et al. 2023) and biases on q, k and v."""
+    """Causal attention with shared key/value heads (Ainslie et al. 2023) and biases on q, k and
+    v.
+    """
 
     def __init__(self, config, *, rngs: nnx.Rngs):
         D, H, G, K = config.width, config.heads, config.kv_heads, config.head_size
@@ -35,10 +37,14 @@ class DecoderAttention(nnx.Module):
         q_BLGQK = q_BLHK.reshape(B, L, k_BLGK.shape[2], -1, q_BLHK.shape[-1])
         score_BGQLM = jnp.einsum("BLGQK,BMGK->BGQLM", q_BLGQK, k_BLGK).astype(jnp.float32)
         past_LM = jnp.tril(jnp.ones((L, L), bool))
-        score_BGQLM = jnp.where(past_LM[None, None, None], score_BGQLM * q_BLHK.shape[-1] ** -0.5, -jnp.inf)
+        score_BGQLM = jnp.where(
+            past_LM[None, None, None], score_BGQLM * q_BLHK.shape[-1] ** -0.5, -jnp.inf
+        )
         share_BGQLM = jax.nn.softmax(score_BGQLM, axis=-1).astype(dtype)
         y_BLHK = jnp.einsum("BGQLM,BMGK->BLGQK", share_BGQLM, v_BLGK).reshape(q_BLHK.shape)
-        return group.scatter_sum(jnp.einsum("BLHK,HKD->BLD", y_BLHK, self.out_HKD[...].astype(dtype)), dim=1)
+        return group.scatter_sum(
+            jnp.einsum("BLHK,HKD->BLD", y_BLHK, self.out_HKD[...].astype(dtype)), dim=1
+        )
 
 
 class SwiGLU(nnx.Module):
@@ -52,13 +58,17 @@ class SwiGLU(nnx.Module):
     def __call__(self, x_BlD, group: Group):
         x_BLD = group.gather(x_BlD, dim=1)
         dtype = x_BLD.dtype
-        h_BLN = jax.nn.silu(x_BLD @ self.gate_DN[...].astype(dtype)) * (x_BLD @ self.up_DN[...].astype(dtype))
+        h_BLN = jax.nn.silu(x_BLD @ self.gate_DN[...].astype(dtype)) * (
+            x_BLD @ self.up_DN[...].astype(dtype)
+        )
         return group.scatter_sum(h_BLN @ self.down_ND[...].astype(dtype), dim=1)
 
 
 class DecoderBlock(nnx.Module):
     def __init__(self, config, *, rngs: nnx.Rngs):
-        self.attention_norm, self.mlp_norm = (RMSNorm(config.width, config.norm_eps) for _ in range(2))
+        self.attention_norm, self.mlp_norm = (
+            RMSNorm(config.width, config.norm_eps) for _ in range(2)
+        )
         self.attention = DecoderAttention(config, rngs=rngs)
         self.mlp = SwiGLU(config, rngs=rngs)
 
@@ -74,7 +84,9 @@ class Decoder(nnx.Module):
     """
 
     def __init__(self, config, *, rngs: nnx.Rngs):
-        self.stack = Stack(lambda r: DecoderBlock(config, rngs=r), config.layers, config.remat, rngs=rngs)
+        self.stack = Stack(
+            lambda r: DecoderBlock(config, rngs=r), config.layers, config.remat, rngs=rngs
+        )
         self.norm = RMSNorm(config.width, config.norm_eps)
 
     def __call__(self, x_BlD, group: Group):

@@ -1,8 +1,9 @@
 """What a layer asks of the devices that compute it together.
 
-The model does not know the mesh. Activations between layers are split along the sequence over the devices of a
-tensor-parallel group; at the few places where a layer needs more than its own part, it calls the group. On one
-device these calls do nothing; on a mesh they are ring collectives with the same methods.
+The model does not know the mesh. Activations between layers are split along the sequence over the
+devices of a tensor-parallel group; at the few places where a layer needs more than its own part, it
+calls the group. On one device these calls do nothing; on a mesh they are ring collectives with the
+same methods.
 """
 
 from typing import Protocol
@@ -20,7 +21,9 @@ class Group(Protocol):
         """[..., n, ...] -> [..., size n, ...]: the parts of all devices along `dim`."""
 
     def scatter_sum(self, x, dim: int):
-        """[..., size n, ...] -> [..., n, ...]: the sum over devices, of which each keeps its part."""
+        """[..., size n, ...] -> [..., n, ...]: the sum over devices, of which each keeps its
+        part.
+        """
 
 
 class Alone:

@@ -1,6 +1,6 @@
 """The small parts of all blocks: weights, norms, rotary positions, stacks, the vocabulary table.
 
-  B batch   L sequence   l a device's part of it   D width   H heads   K head size   V vocabulary
+B batch   L sequence   l a device's part of it   D width   H heads   K head size   V vocabulary
 """
 
 import math
@@ -14,8 +14,12 @@ from stepjax.model.group import Group
 
 
 def weight(rngs: nnx.Rngs, *shape: int, fan_in: int, scale: float = 1.0) -> nnx.Param:
-    """A float32 weight with deviation scale / sqrt(fan_in), where fan_in terms are summed in its product."""
-    return nnx.Param(scale / math.sqrt(fan_in) * jax.random.truncated_normal(rngs.params(), -3.0, 3.0, shape))
+    """A float32 weight with deviation scale / sqrt(fan_in), where fan_in terms are summed in its
+    product.
+    """
+    return nnx.Param(
+        scale / math.sqrt(fan_in) * jax.random.truncated_normal(rngs.params(), -3.0, 3.0, shape)
+    )
 
 
 def zeros(*shape: int) -> nnx.Param:
@@ -49,7 +53,9 @@ class LayerNorm(nnx.Module):
 
 
 def bias(param: nnx.Param, x):
-    """A parameter of x's last dimensions, in x's dtype and rank, to be added to or multiplied with x."""
+    """A parameter of x's last dimensions, in x's dtype and rank, to be added to or multiplied with
+    x.
+    """
     value = param[...].astype(x.dtype)
     return value.reshape((1,) * (x.ndim - value.ndim) + value.shape)
 
@@ -61,7 +67,9 @@ def rotate(x_BLHK, theta: float):
     angle = jnp.arange(length, dtype=jnp.float32)[:, None] * frequency[None]
     angle_1L1K = jnp.concatenate([angle, angle], axis=-1)[None, :, None]
     half = jnp.concatenate([-x_BLHK[..., size // 2 :], x_BLHK[..., : size // 2]], axis=-1)
-    turned = x_BLHK.astype(jnp.float32) * jnp.cos(angle_1L1K) + half.astype(jnp.float32) * jnp.sin(angle_1L1K)
+    turned = x_BLHK.astype(jnp.float32) * jnp.cos(angle_1L1K) + half.astype(jnp.float32) * jnp.sin(
+        angle_1L1K
+    )
     return turned.astype(x_BLHK.dtype)
 
 
@@ -73,13 +81,21 @@ def sinusoids(length: int, width: int):
 
 
 class Stack(nnx.Module):
-    """Blocks of one shape, with parameters stacked along a leading axis, computed one after another by a scan.
+    """Blocks of one shape, with parameters stacked along a leading axis, computed one after another
+    by a scan.
 
-    Compile time does not grow with depth. With `remat`, a block's inner values are computed again in the
-    backward pass instead of being kept.
+    Compile time does not grow with depth. With `remat`, a block's inner values are computed again
+    in the backward pass instead of being kept.
     """
 
-    def __init__(self, make: Callable[[nnx.Rngs], nnx.Module], num_blocks: int, remat: bool, *, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        make: Callable[[nnx.Rngs], nnx.Module],
+        num_blocks: int,
+        remat: bool,
+        *,
+        rngs: nnx.Rngs,
+    ):
         self.blocks = nnx.vmap(make)(rngs.split(num_blocks))
         self.remat = remat
 
@@ -99,7 +115,9 @@ class Table(nnx.Module):
         self.table_VD = weight(rngs, vocab, width, fan_in=width)
 
     def __call__(self, tokens_BL, dtype, group: Group):
-        """[B, L] -> [B, l, D]: each device looks up its own rows; the others' are zero in its sum."""
+        """[B, L] -> [B, l, D]: each device looks up its own rows; the others' are zero in its
+        sum.
+        """
         rows = self.table_VD.shape[0]
         local_BL = tokens_BL - group.rank() * rows
         mine_BL = (local_BL >= 0) & (local_BL < rows)

@@ -1,7 +1,7 @@
 """Step-Audio 2: audio encoder, adaptor and decoder as one model.
 
-  B batch   S samples   F mel frames   L tokens   l a device's part of them   A audio frames at 12.5 Hz
-  D width   V vocabulary (a device holds its part of it)
+B batch   S samples   F mel frames   L tokens   l a device's part of them   A audio frames at 12.5 Hz
+D width   V vocabulary (a device holds its part of it)
 """
 
 import jax
@@ -15,7 +15,9 @@ from stepjax.model.encoder import Encoder
 from stepjax.model.group import Group
 from stepjax.model.layers import Table, part, weight
 
-FRAME_GROUP = 8  # mel frames behind one adaptor frame: every device of a group takes a multiple of them
+FRAME_GROUP = (
+    8  # mel frames behind one adaptor frame: every device of a group takes a multiple of them
+)
 
 
 class StepAudio(nnx.Module):
@@ -24,7 +26,9 @@ class StepAudio(nnx.Module):
     def __init__(self, config, *, rngs: nnx.Rngs):
         self.dtype = jnp.dtype(config.dtype)
         self.encoder = Encoder(config.encoder, rngs=rngs)
-        self.adaptor = Adaptor(config.encoder.width, config.adaptor_hidden, config.decoder.width, rngs=rngs)
+        self.adaptor = Adaptor(
+            config.encoder.width, config.adaptor_hidden, config.decoder.width, rngs=rngs
+        )
         self.table = Table(config.vocab, config.decoder.width, rngs=rngs)
         self.decoder = Decoder(config.decoder, rngs=rngs)
         self.head_DV = weight(rngs, config.decoder.width, config.vocab, fan_in=config.decoder.width)
@@ -42,7 +46,9 @@ class StepAudio(nnx.Module):
         return self.adaptor(self.encoder(mel_BFM, frames_B - 2, group), group)
 
     def read(self, tokens_BL, audio_at_BL, audio_BAD, group: Group):
-        """Tokens, with audio features in the places that `audio_at_BL` gives (-1: none), to hidden [B, L, D]."""
+        """Tokens, with audio features in the places that `audio_at_BL` gives (-1: none), to hidden
+        [B, L, D].
+        """
         x_BlD = self.table(tokens_BL, self.dtype, group)
         at_Bl = part(audio_at_BL, group, dim=1)
         heard_BlD = jnp.take_along_axis(audio_BAD, jnp.maximum(at_Bl, 0)[..., None], axis=1)

@@ -9,8 +9,9 @@ A turn is a dict: role, content, and `eot` (True unless given). Content is one o
     a list of items    each {"type": "text", "text": str}, {"type": "audio", "frames": int}
                        or {"type": "token", "token": ids}
     None               the header alone, from which a model is asked to go on
-A piece is a string, tokenised by itself, or a tuple of ids. Marks written in a string become their ids, as in
-the published model; text that must stay text (a transcript, say) goes in as a token item.
+A piece is a string, tokenised by itself, or a tuple of ids. Marks written in a string become their
+ids, as in the published model; text that must stay text (a transcript, say) goes in as a token
+item.
 """
 
 import json
@@ -26,7 +27,13 @@ Piece = str | tuple[int, ...]
 ASR_PROMPT = "请记录下你所听到的语音内容。"
 SPOKEN_ANSWER_PROMPT = "请用语音与我交流。"
 # Every string that the template and the prompts bring into a sequence, for training a tokenizer.
-TEMPLATES = ("system\n", "human\n", "assistant\n", f"system\n{ASR_PROMPT}", f"system\n{SPOKEN_ANSWER_PROMPT}")
+TEMPLATES = (
+    "system\n",
+    "human\n",
+    "assistant\n",
+    f"system\n{ASR_PROMPT}",
+    f"system\n{SPOKEN_ANSWER_PROMPT}",
+)
 
 _MARK = re.compile("(" + "|".join(map(re.escape, MARKS)) + ")")
 
@@ -57,10 +64,16 @@ def _item_piece(item: Mapping, vocabulary: Vocabulary) -> Piece:
         case "text":
             return item["text"]
         case "audio":
-            return (vocabulary.audio_start, *[vocabulary.audio_patch] * item["frames"], vocabulary.audio_end)
+            return (
+                vocabulary.audio_start,
+                *[vocabulary.audio_patch] * item["frames"],
+                vocabulary.audio_end,
+            )
         case "token":
             return tuple(map(int, item["token"]))
-    raise ValueError(f"chat: item type {item['type']!r} was given; it must be 'text', 'audio' or 'token'.")
+    raise ValueError(
+        f"chat: item type {item['type']!r} was given; it must be 'text', 'audio' or 'token'."
+    )
 
 
 def encode(pieces: Iterable[Piece], tokenizer: Tokenizer, vocabulary: Vocabulary) -> list[int]:
@@ -84,7 +97,9 @@ def encode_chat(turns: Iterable[Turn], tokenizer: Tokenizer, vocabulary: Vocabul
 
 
 def tools_turn(functions: Sequence[Mapping]) -> Turn:
-    """The turn after the system turn that names the tools: name, description and parameters of each."""
+    """The turn after the system turn that names the tools: name, description and parameters of
+    each.
+    """
     schemas = [{"type": "function", "function": dict(function)} for function in functions]
     return {"role": "tool_json_schemas", "content": json.dumps(schemas, ensure_ascii=False)}
 

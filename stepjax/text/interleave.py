@@ -51,7 +51,8 @@ def deinterleave(tokens: Iterable[int], vocabulary: Vocabulary) -> tuple[list[in
         if in_text == vocabulary.is_audio(token):
             raise ValueError(
                 f"deinterleave: id {token} stands at position {position}, where "
-                f"{'text' if in_text else 'audio'} belongs; give the row between <tts_start> and <tts_end>."
+                f"{'text' if in_text else 'audio'} belongs; give the row between <tts_start> and "
+                "<tts_end>."
             )
         (text if in_text else codes).append(token if in_text else token - vocabulary.audio(0))
     return text, codes

@@ -1,7 +1,8 @@
 """Text <-> ids: a byte-level BPE (Sennrich et al. 2016) trained on the corpus.
 
-Every byte is a token, so any text goes in and comes out unchanged. Words are cut with the rule of Qwen 2.
-Marks such as `<|EOT|>` are none of its business: a transcript that contains those letters is just text.
+Every byte is a token, so any text goes in and comes out unchanged. Words are cut with the rule of
+Qwen 2. Marks such as `<|EOT|>` are none of its business: a transcript that contains those letters
+is just text.
 """
 
 import pathlib
@@ -15,7 +16,9 @@ WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-TEMPLATE_COPIES = 4  # of each template string for every text of the corpus: enough to become few tokens
+TEMPLATE_COPIES = (
+    4  # of each template string for every text of the corpus: enough to become few tokens
+)
 
 
 class Tokenizer:
@@ -56,15 +59,20 @@ class Tokenizer:
 def train(texts: Sequence[str], text_size: int, templates: Sequence[str] = ()) -> Tokenizer:
     """Learns up to `text_size` tokens; the same texts give the same tokens.
 
-    Args:  templates: strings that stand in every sequence (prompts, roles); repeated, so that they merge.
+    Args:  templates: strings that stand in every sequence (prompts, roles); repeated, so that they
+           merge.
     """
     if text_size < NUM_BYTES:
-        raise ValueError(f"text_size={text_size} was given; text needs at least {NUM_BYTES} ids, one a byte.")
+        raise ValueError(
+            f"text_size={text_size} was given; text needs at least {NUM_BYTES} ids, one a byte."
+        )
     bpe = tokenizers.Tokenizer(models.BPE())
-    bpe.pre_tokenizer = pre_tokenizers.Sequence([
-        pre_tokenizers.Split(tokenizers.Regex(WORDS), behavior="isolated"),
-        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-    ])
+    bpe.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(tokenizers.Regex(WORDS), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
     bpe.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=text_size,

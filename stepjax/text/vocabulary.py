@@ -1,15 +1,19 @@
-"""One row of ids for text, marks and speech, laid out as in Step-Audio 2 (Wu et al. 2025; published ids).
+"""One row of ids for text, marks and speech, laid out as in Step-Audio 2 (Wu et al. 2025; published
+ids).
 
-    0 ..... text_size | endoftext .. EOT BOT .. audio_start .. tts_pad | audio 0 .. audio K-1, pad | unused
+    0 ..... text_size | endoftext .. EOT BOT .. audio_start .. tts_pad | audio 0 .. audio K-1, pad |
+    unused
     byte-level BPE      53 marks, always at the same offsets             K codes of the speech codec
 
-Every id is relative to the end of the text block: a smaller one shifts the others and changes nothing else.
+Every id is relative to the end of the text block: a smaller one shifts the others and changes
+nothing else.
 """
 
 import dataclasses
 from collections.abc import Iterable
 
-# Offsets from the end of the text block. Up to 21 they are Qwen 2.5's, of which only those in use are named.
+# Offsets from the end of the text block. Up to 21 they are Qwen 2.5's, of which only those in use
+# are named.
 MARKS = {
     "<|endoftext|>": 0,
     "<|im_start|>": 1,
@@ -48,7 +52,9 @@ class Vocabulary:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if value < 1:
-                raise ValueError(f"Vocabulary: {field.name}={value} was given; it must be at least 1.")
+                raise ValueError(
+                    f"Vocabulary: {field.name}={value} was given; it must be at least 1."
+                )
 
     def mark(self, name: str) -> int:
         """The id of a mark by its printed name, such as `<|EOT|>`."""
@@ -60,7 +66,9 @@ class Vocabulary:
     bot = property(lambda self: self.mark("<|BOT|>"))  # begin of turn
     audio_start = property(lambda self: self.mark("<audio_start>"))
     audio_end = property(lambda self: self.mark("<audio_end>"))
-    audio_patch = property(lambda self: self.mark("<audio_patch>"))  # replaced by a frame of the adaptor
+    audio_patch = property(
+        lambda self: self.mark("<audio_patch>")
+    )  # replaced by a frame of the adaptor
     tts_start = property(lambda self: self.mark("<tts_start>"))
     tts_end = property(lambda self: self.mark("<tts_end>"))
     tts_pad = property(lambda self: self.mark("<tts_pad>"))
@@ -68,7 +76,9 @@ class Vocabulary:
     def audio(self, code: int) -> int:
         """The id of a code of the speech codec."""
         if not 0 <= code < self.audio_codes:
-            raise ValueError(f"audio code {code} was given; the codes go from 0 to {self.audio_codes - 1}.")
+            raise ValueError(
+                f"audio code {code} was given; the codes go from 0 to {self.audio_codes - 1}."
+            )
         return self.text_size + FIRST_CODE + int(code)
 
     @property
@@ -85,7 +95,9 @@ class Vocabulary:
         return -(-(self.audio_pad + 1) // self.multiple) * self.multiple
 
     def is_text(self, token: int) -> bool:
-        """Text by the official rule: all ids before `<audio_start>`, turn and tool marks included."""
+        """Text by the official rule: all ids before `<audio_start>`, turn and tool marks
+        included.
+        """
         return 0 <= token < self.audio_start
 
     def is_audio(self, token: int) -> bool:
@@ -93,10 +105,12 @@ class Vocabulary:
         return self.text_size + FIRST_CODE <= token <= self.audio_pad
 
     def split(self, output: Iterable[int]) -> tuple[list[int], list[int]]:
-        """Text ids and audio codes of a generated answer: the official rule, pads and speech marks fall away.
+        """Text ids and audio codes of a generated answer: the official rule, pads and speech marks
+        fall away.
 
-        The official rule cuts the last token, which is the stop; here the answer ends before its first stop,
-        which is the same for a finished answer and loses nothing of one that ran out of room.
+        The official rule cuts the last token, which is the stop; here the answer ends before its
+        first stop, which is the same for a finished answer and loses nothing of one that ran out of
+        room.
         """
         text, codes = [], []
         for token in map(int, output):

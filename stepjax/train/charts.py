@@ -1,7 +1,7 @@
 """Charts for a page: SVG that fills whatever width it gets, while its words keep their size.
 
-Places are per cent of the plot; lines run through a stretched square of 1000 by 1000, their strokes unstretched.
-Words and ticks stand outside the plot, in the padding that the page gives to `.chart`.
+Places are per cent of the plot; lines run through a stretched square of 1000 by 1000, their strokes
+unstretched. Words and ticks stand outside the plot, in the padding that the page gives to `.chart`.
 """
 
 import dataclasses
@@ -59,7 +59,9 @@ class Scale:
         ([0.0, 10.0, 20.0, 30.0, 40.0, 50.0], [3.0, 4.0, 5.0, 6.0])
         """
         power = 10.0 ** math.floor(math.log10((self.high - self.low) / PHONE_TICKS))
-        fits = (power * m for m in (1, 2, 5, 10) if (self.high - self.low) / (power * m) <= PHONE_TICKS)
+        fits = (
+            power * m for m in (1, 2, 5, 10) if (self.high - self.low) / (power * m) <= PHONE_TICKS
+        )
         apart = max(next(fits), least)
         first, last = math.ceil(self.low / apart - 1e-9), math.floor(self.high / apart + 1e-9)
         return [float(f"{i * apart:.12g}") for i in range(first, last + 1)]
@@ -92,8 +94,10 @@ def stepped(line: Line, until: float) -> Line:
     return dataclasses.replace(line, xs=xs, ys=[y for y in line.ys for _ in "ab"])
 
 
-def chart(lines: Sequence[Line], marks: Sequence[Mark] = (), from_zero: bool = False, height: int = 260) -> str:
-    """Lines over steps, with marks, axes, and a legend above.  At least one value must be there."""
+def chart(
+    lines: Sequence[Line], marks: Sequence[Mark] = (), from_zero: bool = False, height: int = 260
+) -> str:
+    """Lines over steps, with marks, axes, and a legend above. At least one value must be there."""
     xs = [x for line in lines for x in line.xs]
     x_at = Scale(min(xs), max(xs)) if min(xs) < max(xs) else Scale(min(xs) - 0.5, min(xs) + 0.5)
     y_at = scale([y for line in lines for y in line.ys if y is not None], from_zero)
@@ -136,27 +140,45 @@ def axes(x_at: Scale, y_at: Scale) -> Iterator[str]:
 
 def flags(marks: Sequence[Mark], x_at: Scale) -> list[str]:
     """The marks' lines, and above them their words; words that find no room are left out."""
-    room = 27 if len(marks) <= FEW_MARKS else 12  # per cent that words take on a narrow screen, or on a wide one
+    room = (
+        27 if len(marks) <= FEW_MARKS else 12
+    )  # per cent that words take on a narrow screen, or on a wide one
     lines, labels = [], []
     for mark, row in zip(marks, rows([x_at(mark.x) for mark in marks], room), strict=True):
         place, top = f"{x_at(mark.x)}%", 0 if row is None else -16 * row - 14
         title = f"<title>{html.escape(mark.label)}</title>"
-        lines.append(tag("line", x1=place, x2=place, y1=top, y2=0, stroke=mark.ink, stroke_width=1.5))
+        lines.append(
+            tag("line", x1=place, x2=place, y1=top, y2=0, stroke=mark.ink, stroke_width=1.5)
+        )
         lines.append(tag("line", title, x1=place, x2=place, y1="0", y2="100%", stroke=mark.ink, stroke_width=1.5,
                          stroke_dasharray=mark.dash))  # fmt: skip
         if row is not None:
             anchor, dx = ("end", -4) if span(x_at(mark.x), room)[0] < x_at(mark.x) else ("start", 4)
-            labels.append(text(place, "0", mark.label, ink=mark.ink, anchor=anchor, dx=dx, dy=top + 9, class_="flag"))
+            labels.append(
+                text(
+                    place,
+                    "0",
+                    mark.label,
+                    ink=mark.ink,
+                    anchor=anchor,
+                    dx=dx,
+                    dy=top + 9,
+                    class_="flag",
+                )
+            )
     return lines + labels
 
 
 def span(x: float, room: float) -> tuple[float, float]:
-    """From where to where the words of a mark reach: to its right, or to its left near the right end."""
+    """From where to where the words of a mark reach: to its right, or to its left near the right
+    end.
+    """
     return (x, x + room) if x <= 100 - room else (x - room, x)
 
 
 def rows(xs: Sequence[float], room: float) -> list[int | None]:
-    """For the words at each place, the lowest row above all those that they would touch; None where none is left.
+    """For the words at each place, the lowest row above all those that they would touch; None where
+    none is left.
 
     From right to left, so that the line of a mark rises through no words that begin before it.
 
@@ -178,23 +200,42 @@ def hovers(lines: Sequence[Line], x_at: Scale) -> Iterator[str]:
     middles = [(a + b) / 2 for a, b in itertools.pairwise(xs)]
     edges = [x_at(x) for x in (xs[0], *middles, xs[-1])]
     for i, (start, end) in enumerate(itertools.pairwise(edges)):
-        told = [f"{line.name} {words.number(line.ys[i])}" for line in lines if line.ys[i] is not None]
+        told = [
+            f"{line.name} {words.number(line.ys[i])}" for line in lines if line.ys[i] is not None
+        ]
         title = f"<title>{html.escape(f'step {xs[i]:,.0f}: ' + ', '.join(told))}</title>"
-        yield tag("rect", title, class_="hover", x=f"{start}%", width=f"{end - start:.3f}%", height="100%")
+        yield tag(
+            "rect", title, class_="hover", x=f"{start}%", width=f"{end - start:.3f}%", height="100%"
+        )
 
 
 def legend(lines: Sequence[Line]) -> str:
-    return tag("p", " ".join(f"<span>{swatch(line)}{html.escape(line.name)}</span>" for line in lines), class_="legend")
+    return tag(
+        "p",
+        " ".join(f"<span>{swatch(line)}{html.escape(line.name)}</span>" for line in lines),
+        class_="legend",
+    )
 
 
 def swatch(line: Line) -> str:
     area = tag("rect", width=26, height=12, fill=line.fill) if line.fill != "none" else ""
-    stroke = tag("line", x1=0, x2=26, y1=6, y2=6, stroke=line.ink, stroke_width=line.width, stroke_dasharray=line.dash)
+    stroke = tag(
+        "line",
+        x1=0,
+        x2=26,
+        y1=6,
+        y2=6,
+        stroke=line.ink,
+        stroke_width=line.width,
+        stroke_dasharray=line.dash,
+    )
     return tag("svg", area + stroke, width=26, height=12)
 
 
 def stacked_bar(parts: Sequence[tuple[str, float, str]], whole: float) -> str:
-    """(name, size, ink) side by side, as shares of `whole`; a name is cut off where its part is too narrow."""
+    """(name, size, ink) side by side, as shares of `whole`; a name is cut off where its part is too
+    narrow.
+    """
     body, x = [], 0.0
     for name, size, ink in parts:
         wide = 100 * size / whole
@@ -203,7 +244,9 @@ def stacked_bar(parts: Sequence[tuple[str, float, str]], whole: float) -> str:
             "rect", width="100%", height="100%", fill=ink) + (label if wide > 9 else "")  # fmt: skip
         body.append(tag("svg", inside, x=f"{x:.3f}%", width=f"{wide:.3f}%", height="100%"))
         x += wide
-    return tag("svg", "".join(body), class_="bar", width="100%", height=26, role="img", aria_label="phases")
+    return tag(
+        "svg", "".join(body), class_="bar", width="100%", height=26, role="img", aria_label="phases"
+    )
 
 
 def on(ink: str) -> str:
@@ -212,13 +255,17 @@ def on(ink: str) -> str:
     return "#ffffff" if 0.3 * red + 0.59 * green + 0.11 * blue < 140 else "#20262e"
 
 
-def text(x: str, y: str, inside: str, ink: str = QUIET, anchor: str = "middle", **attributes: object) -> str:
+def text(
+    x: str, y: str, inside: str, ink: str = QUIET, anchor: str = "middle", **attributes: object
+) -> str:
     return tag("text", html.escape(inside), x=x, y=y, fill=ink, text_anchor=anchor, **attributes)
 
 
 def tag(name: str, inside: str = "", **attributes: object) -> str:
     """An element; `inside` is markup, attributes are plain."""
-    plain = "".join(f' {keyword(key)}="{html.escape(str(value))}"' for key, value in attributes.items())
+    plain = "".join(
+        f' {keyword(key)}="{html.escape(str(value))}"' for key, value in attributes.items()
+    )
     return f"<{name}{plain}>{inside}</{name}>"
 
 

@@ -40,13 +40,16 @@ def _check_numbers(config: ConfigDict) -> None:
             raise ValueError(f"{name}={value} is too few; use {least} or more.")
     if config.optimizer.warmup >= config.steps:
         raise ValueError(
-            f"optimizer.warmup={config.optimizer.warmup} steps do not end within steps={config.steps}; use fewer."
+            f"optimizer.warmup={config.optimizer.warmup} steps do not end within "
+            f"steps={config.steps}; use fewer."
         )
 
 
 def _fabric(fabric: ConfigDict) -> Topology:
     if fabric.kind not in TOPOLOGIES:
-        raise ValueError(f"fabric.kind={fabric.kind!r} is not known; use one of {', '.join(TOPOLOGIES)}.")
+        raise ValueError(
+            f"fabric.kind={fabric.kind!r} is not known; use one of {', '.join(TOPOLOGIES)}."
+        )
     return TOPOLOGIES[fabric.kind](fabric.num_nodes, fabric.hops)
 
 
@@ -56,8 +59,10 @@ def _check_groups(topology: Topology, layout: Layout, gpus_per_node: int) -> Non
     groups = len(place(topology, (), nodes).groups) * max(1, nodes * gpus_per_node // layout.tensor)
     if groups < layout.fsdp:
         raise ValueError(
-            f"mesh.tensor={layout.tensor} with mesh.fsdp={layout.fsdp} needs {layout.fsdp} rings of {nodes} nodes, "
-            f"but fabric.num_nodes={topology.num_nodes} nodes of {gpus_per_node} GPUs form {groups}; "
+            f"mesh.tensor={layout.tensor} with mesh.fsdp={layout.fsdp} needs {layout.fsdp} rings "
+            f"of {nodes} nodes, "
+            f"but fabric.num_nodes={topology.num_nodes} nodes of {gpus_per_node} GPUs form "
+            f"{groups}; "
             "use more nodes or smaller groups."
         )
 
@@ -66,7 +71,8 @@ def _check_data(data: ConfigDict) -> None:
     missing = [name for name in DIGITS_READ if name not in data]
     if data.kind == "fsdd" and missing:
         raise ValueError(
-            f"data.kind='fsdd' needs data.{', data.'.join(missing)}, which this config does not have; "
+            f"data.kind='fsdd' needs data.{', data.'.join(missing)}, which this config does not "
+            "have; "
             "start from configs/digits.py."
         )
     if data.global_batch % data.microbatch:
@@ -78,9 +84,14 @@ def _check_data(data: ConfigDict) -> None:
 
 def _check_model(model: ConfigDict, tensor: int) -> None:
     if model.dtype not in DTYPES:
-        raise ValueError(f"model.dtype={model.dtype!r} is not known; use one of {', '.join(DTYPES)}.")
+        raise ValueError(
+            f"model.dtype={model.dtype!r} is not known; use one of {', '.join(DTYPES)}."
+        )
     if model.encoder.mels != mel.NUM_MELS:
-        raise ValueError(f"model.encoder.mels={model.encoder.mels}, but the front end makes {mel.NUM_MELS}; use that.")
+        raise ValueError(
+            f"model.encoder.mels={model.encoder.mels}, but the front end makes {mel.NUM_MELS}; use "
+            "that."
+        )
     split = {
         "encoder.heads": model.encoder.heads, "encoder.width": model.encoder.width,
         "encoder.hidden": model.encoder.hidden, "decoder.heads": model.decoder.heads,
@@ -99,12 +110,14 @@ def _check_model(model: ConfigDict, tensor: int) -> None:
         )
     if model.decoder.heads % model.decoder.kv_heads:
         raise ValueError(
-            f"model.decoder.heads={model.decoder.heads} is not a multiple of model.decoder.kv_heads="
+            f"model.decoder.heads={model.decoder.heads} is not a multiple of "
+            "model.decoder.kv_heads="
             f"{model.decoder.kv_heads}; each key/value head serves an equal number of heads."
         )
     if model.decoder.head_size % 2:
         raise ValueError(
-            f"model.decoder.head_size={model.decoder.head_size} is odd, and rotary positions turn pairs of numbers; "
+            f"model.decoder.head_size={model.decoder.head_size} is odd, and rotary positions turn "
+            "pairs of numbers; "
             "use an even one."
         )
 
@@ -130,6 +143,8 @@ def _never(event: Event, plan: FaultPlan, config: ConfigDict) -> str | None:
     saved = min((event.step // every + 1) * every, config.steps) - 1
     if event.moment == "saving" and event.step != saved:
         return f"with checkpoint.every={every} nothing is saved after step {event.step}; move it to step {saved}"
-    if event.moment == "recovering" and not plan.at(event.step, "before") + plan.at(event.step, "during"):
+    if event.moment == "recovering" and not plan.at(event.step, "before") + plan.at(
+        event.step, "during"
+    ):
         return f"no other event of step {event.step} has to be recovered from; add one or move it"
     return None

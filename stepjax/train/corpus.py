@@ -1,4 +1,6 @@
-"""All that a run knows about its data: the corpus, its tokenizer and codec, and the batches made of them."""
+"""All that a run knows about its data: the corpus, its tokenizer and codec, and the batches made of
+them.
+"""
 
 import dataclasses
 from collections.abc import Sequence
@@ -13,7 +15,14 @@ from stepjax.data.pipeline import Batch, Draw
 from stepjax.text import chat, tokenizer
 from stepjax.text.vocabulary import Vocabulary
 
-TRAINED_ON = ("audio", "samples", "tokens", "audio_at", "targets", "kind")  # what the device programs read
+TRAINED_ON = (
+    "audio",
+    "samples",
+    "tokens",
+    "audio_at",
+    "targets",
+    "kind",
+)  # what the device programs read
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +44,8 @@ class Corpus:
 
 
 def make(config, seed: int, multiple: int) -> Corpus:
-    """Opens the corpus and fits tokenizer and codec on its training part; the same config gives the same.
+    """Opens the corpus and fits tokenizer and codec on its training part; the same config gives the
+    same.
 
     Args:
       config: the config's part `data`.
@@ -45,14 +55,18 @@ def make(config, seed: int, multiple: int) -> Corpus:
     texts = train.texts()
     words = tokenizer.train(texts, config.text_size, chat.TEMPLATES)
     codec = kmeans.fit([clip.audio for clip in train.clips()], config.audio_codes, seed)
-    vocabulary = Vocabulary(config.text_size, config.audio_codes, int(np.lcm(config.vocabulary_multiple, multiple)))
+    vocabulary = Vocabulary(
+        config.text_size, config.audio_codes, int(np.lcm(config.vocabulary_multiple, multiple))
+    )
     every_text = [*texts, *heldout.texts()]
     length = max_tokens(config.max_seconds, config.tasks, words, vocabulary, every_text, multiple)
     recipe = Recipe(words, vocabulary, codec, config.max_seconds, length)
     batches = pipeline.training_batches(train, recipe, config.tasks, seed, config.global_batch)
     draws = pipeline.training_draws(len(train), config.tasks, seed)
     skipped = (*train.skipped, *heldout.skipped)
-    return Corpus(recipe, draws, batches, heldout, skipped, longest(words, texts), config.global_batch)
+    return Corpus(
+        recipe, draws, batches, heldout, skipped, longest(words, texts), config.global_batch
+    )
 
 
 def longest(words: tokenizer.Tokenizer, texts: Sequence[str]) -> int:

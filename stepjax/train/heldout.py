@@ -1,6 +1,7 @@
-"""Measures the model on held-out speech: the loss of the right transcript, and the errors of its own.
+"""Measures the model on held-out speech: the loss of the right transcript, and the errors of its
+own.
 
-  M microbatches   b rows of one   R tensor-parallel size
+M microbatches   b rows of one   R tensor-parallel size
 """
 
 import dataclasses
@@ -36,7 +37,9 @@ class Score:
 
 
 class Heldout:
-    """The held-out utterances as microbatches, and the two programs that measure the model on them."""
+    """The held-out utterances as microbatches, and the two programs that measure the model on
+    them.
+    """
 
     def __init__(self, corpus: Corpus, trainer: Trainer, microbatch: int):
         self.trainer, self.microbatch = trainer, microbatch
@@ -58,7 +61,9 @@ class Heldout:
         sums = self._run(self._losses, self.right, step)[..., 0].sum(dtype=np.float64)
         loss = sums / (self.right["kind"] > 0).sum()
         rows = self._run(self._answers, self.asked, step).reshape(-1, self.max_new)
-        said = [self.tokenizer.decode(self._until_end(row)) for row in rows[: len(self.texts)].tolist()]
+        said = [
+            self.tokenizer.decode(self._until_end(row)) for row in rows[: len(self.texts)].tolist()
+        ]
         return Score(wer(self.texts, said), cer(self.texts, said), float(loss))
 
     def _until_end(self, row: list[int]) -> list[int]:
@@ -66,8 +71,12 @@ class Heldout:
 
     def _loss_of(self, params, batch, group):
         def one(micro):
-            logits = nnx.merge(self.trainer.step.graph, params)(*(micro[name] for name in INPUTS), group)
-            return sums_by_kind(cross_entropy(logits, micro["targets"], group), micro["kind"], group).sum(axis=0)
+            logits = nnx.merge(self.trainer.step.graph, params)(
+                *(micro[name] for name in INPUTS), group
+            )
+            return sums_by_kind(
+                cross_entropy(logits, micro["targets"], group), micro["kind"], group
+            ).sum(axis=0)
 
         return jax.lax.map(one, batch)[:, None]
 
@@ -84,17 +93,24 @@ class Heldout:
             rings = int(np.prod([mesh.shape[axis] for axis in REPLICA_AXES]))
             split = in_microbatches(arrays, self.microbatch, rings)
             rows = NamedSharding(mesh, P(REPLICA_AXES))
-            batch = {name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=rows) for name, x in split.items()}
+            batch = {
+                name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=rows)
+                for name, x in split.items()
+            }
             run = jax.shard_map(
                 lambda p, b: on_ring(whole_over_fsdp(p, params), b, group),
                 mesh=mesh, in_specs=(params, P(REPLICA_AXES)), out_specs=out, check_vma=False,
             )  # fmt: skip
-            return jax.jit(run).lower(self.trainer.shaped(step.shapes, step.shardings(mesh)[0]), batch)
+            return jax.jit(run).lower(
+                self.trainer.shaped(step.shapes, step.shardings(mesh)[0]), batch
+            )
 
         return Program(lower, self.trainer.devices)
 
     def _run(self, program: Program, arrays: dict[str, np.ndarray], step: int) -> np.ndarray:
         trainer = self.trainer
-        batch = trainer.on_mesh(in_microbatches(arrays, self.microbatch, trainer.rings), REPLICA_AXES)
+        batch = trainer.on_mesh(
+            in_microbatches(arrays, self.microbatch, trainer.rings), REPLICA_AXES
+        )
         results = trainer.cluster.run(program.on(trainer.mesh), trainer.state[0], batch, step=step)
         return in_order(np.asarray(results), trainer.rings)

@@ -1,6 +1,7 @@
 """Everything that a run leaves behind for people and programs, behind one object.
 
-metrics.jsonl has a line a step, events.jsonl a line an event; TensorBoard and the terminal get the same.
+metrics.jsonl has a line a step, events.jsonl a line an event; TensorBoard and the terminal get the
+same.
 """
 
 import json
@@ -31,7 +32,9 @@ class Journal:
         self.metrics, self.events = Log(workdir / "metrics.jsonl"), Log(workdir / "events.jsonl")
         self._board_folder = workdir / "tensorboard"
         self._board: Board | None = None
-        self._progress = Progress(config.steps, config.fabric.num_nodes * config.fabric.gpus_per_node)
+        self._progress = Progress(
+            config.steps, config.fabric.num_nodes * config.fabric.gpus_per_node
+        )
 
     def __enter__(self) -> "Journal":
         self._progress.__enter__()
@@ -43,7 +46,9 @@ class Journal:
         self._progress.__exit__(*error)
 
     def begin(self, step: int) -> int:
-        """The run goes on at `step`: what was logged of it and later steps is dropped. Returns how many steps."""
+        """The run goes on at `step`: what was logged of it and later steps is dropped. Returns how
+        many steps.
+        """
         if self._board:
             self._board.close()
         self._board = Board(self._board_folder, step)
@@ -85,7 +90,9 @@ class Journal:
             steps_lost=steps_lost,
         )  # fmt: skip
 
-    def step(self, step: int, measured: Measured, seconds: float, generation: Generation, **fields: Any) -> None:
+    def step(
+        self, step: int, measured: Measured, seconds: float, generation: Generation, **fields: Any
+    ) -> None:
         """One line of metrics.jsonl; `fields` are learning_rate and sample_ids_hash."""
         record = {
             "step": step,
@@ -100,15 +107,17 @@ class Journal:
             **fields,
         }
         self.metrics.write(record)
-        self._board.write(step, {k: v for k, v in record.items() if k not in ("step", "sample_ids_hash")})
+        self._board.write(
+            step, {k: v for k, v in record.items() if k not in ("step", "sample_ids_hash")}
+        )
         self._progress.step(record)
 
 
 def still_to_come(plan: FaultPlan, injected: list[str]) -> FaultPlan:
     """What a process that resumes a run has before it.
 
-    It starts with every node in place: events that have happened do not happen again, and a node whose loss
-    has happened does not come back a second time.
+    It starts with every node in place: events that have happened do not happen again, and a node
+    whose loss has happened does not come back a second time.
     """
     left, away = [], set()
     for event in plan.events:
@@ -122,7 +131,9 @@ def still_to_come(plan: FaultPlan, injected: list[str]) -> FaultPlan:
 
 
 def _check_same_run(workdir: Path, config: ConfigDict) -> None:
-    """Keeps the config beside the run, and refuses to go on with one that would train differently."""
+    """Keeps the config beside the run, and refuses to go on with one that would train
+    differently.
+    """
     path = workdir / "config.json"
     now = json.loads(config.to_json_best_effort())
     if path.exists():
@@ -140,4 +151,8 @@ def _differences(before: Any, now: Any, name: str = "") -> list[tuple[str, tuple
     if not (isinstance(before, dict) and isinstance(now, dict)):
         return [(name, (before, now))] if before != now else []
     keys = sorted(before.keys() | now.keys())
-    return [d for k in keys for d in _differences(before.get(k), now.get(k), f"{name}.{k}" if name else k)]
+    return [
+        d
+        for k in keys
+        for d in _differences(before.get(k), now.get(k), f"{name}.{k}" if name else k)
+    ]

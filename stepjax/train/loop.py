@@ -1,4 +1,6 @@
-"""Training: fabric, mesh, data, model, optimizer, restore; then for every step: fetch, step, log, save, evaluate."""
+"""Training: fabric, mesh, data, model, optimizer, restore; then for every step: fetch, step, log,
+save, evaluate.
+"""
 
 import contextlib
 import dataclasses
@@ -32,11 +34,12 @@ class Stopped(RuntimeError):
 
 
 def train(config: ConfigDict, workdir: Path) -> dict:
-    """Trains as `config` says, logs to `workdir`, and goes on where an earlier run in `workdir` stopped.
+    """Trains as `config` says, logs to `workdir`, and goes on where an earlier run in `workdir`
+    stopped.
 
     Returns: the numbers of result.json.
-    Raises:  ValueError, before anything is trained, for a config that cannot be; Stopped, when the run was
-             interrupted or no ring can be formed any more; NotFinite.
+    Raises:  ValueError, before anything is trained, for a config that cannot be; Stopped, when the
+             run was interrupted or no ring can be formed any more; NotFinite.
     """
     topology, layout, plan = check(config)
     with contextlib.ExitStack() as stack:
@@ -47,7 +50,9 @@ def train(config: ConfigDict, workdir: Path) -> dict:
         cluster = stack.enter_context(EmulatedCluster(topology.num_nodes, gpus_per_node, plan))
         supervisor = Supervisor(cluster, topology, layout, gpus_per_node)
         make_params, step = model_and_step(config, corpus.recipe.vocabulary.size)
-        shapes = {k: jax.ShapeDtypeStruct(v.shape, v.dtype) for k, v in corpus.batches[0].arrays.items()}
+        shapes = {
+            k: jax.ShapeDtypeStruct(v.shape, v.dtype) for k, v in corpus.batches[0].arrays.items()
+        }
         shapes = {name: shapes[name] for name in corpora.TRAINED_ON}
         trainer = Trainer(step, supervisor, shapes, config.data.microbatch, config.objective)
         stack.callback(trainer.close)
@@ -61,8 +66,12 @@ def train(config: ConfigDict, workdir: Path) -> dict:
 def model_and_step(config: ConfigDict, vocabulary: int) -> tuple[Callable[[], Any], Step]:
     """The pure function that makes the parameters, and the device programs of the model."""
     model_config = ConfigDict({**config.model, "vocab": vocabulary})
-    graph, params = nnx.split(nnx.eval_shape(lambda: step_audio.make(model_config, config.seed)), nnx.Param)
-    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), nnx.to_pure_dict(params))
+    graph, params = nnx.split(
+        nnx.eval_shape(lambda: step_audio.make(model_config, config.seed)), nnx.Param
+    )
+    shapes = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), nnx.to_pure_dict(params)
+    )
 
     def make_params():
         return nnx.to_pure_dict(nnx.state(step_audio.make(model_config, config.seed), nnx.Param))
@@ -130,7 +139,12 @@ class Run:
 
     def to_the_end(self, interrupt: Interrupt, workdir: Path) -> dict:
         """The training loop."""
-        config, trainer, cluster, journal = self.config, self.trainer, self.trainer.cluster, self.journal
+        config, trainer, cluster, journal = (
+            self.config,
+            self.trainer,
+            self.trainer.cluster,
+            self.journal,
+        )
         heldout = Heldout(self.corpus, trainer, config.data.microbatch)
         self.begin()
         while self.n < config.steps:
@@ -147,7 +161,11 @@ class Run:
                 self.stop("interrupted; the same command goes on from here")
             if self.n % config.checkpoint.every == 0 or self.n == config.steps:
                 self.save()
-            if config.evaluate.every and self.n % config.evaluate.every == 0 and self.n < config.steps:
+            if (
+                config.evaluate.every
+                and self.n % config.evaluate.every == 0
+                and self.n < config.steps
+            ):
                 self.evaluate(heldout)
         return self.result(self.evaluate(heldout), workdir)
 
@@ -169,14 +187,18 @@ class Run:
         self.journal.generation(self.n, self.trainer.generation, config.fabric.num_nodes)
 
     def restore(self) -> None:
-        """Goes to the newest checkpoint, on the current mesh; a new run makes its first one, of step 0."""
+        """Goes to the newest checkpoint, on the current mesh; a new run makes its first one, of
+        step 0.
+        """
         trainer = self.trainer
         if self.checkpoints.latest() is None:
             trainer.initialize(self.make_params)
             self.checkpoints.save(0, trainer.state, trainer.exponents)
         else:
             shardings = trainer.step.shardings(trainer.mesh)
-            self.n, *saved = self.checkpoints.restore(trainer.state_shapes(), shardings, len(trainer.exponents))
+            self.n, *saved = self.checkpoints.restore(
+                trainer.state_shapes(), shardings, len(trainer.exponents)
+            )
             trainer.adopt(*saved, step=self.n)
 
     def surviving(self, work: Callable[[], Any]) -> Any:
@@ -197,7 +219,9 @@ class Run:
             return result
 
     def recover(self, failed: bool) -> tuple[Recovered, int]:
-        """The next generation with the state from before step `n`; or an earlier one, if that state is lost."""
+        """The next generation with the state from before step `n`; or an earlier one, if that state
+        is lost.
+        """
         n, trainer = self.n, self.trainer
         self.note_injected()
         try:
@@ -244,9 +268,16 @@ class Run:
         self.journal.event("end", self.n)
         corpus, journal = self.corpus, self.journal
         numbers = metrics.summary(
-            journal.metrics.path, journal.events.path, corpus.hash_of, corpus.batch_size, self.config.steps
+            journal.metrics.path,
+            journal.events.path,
+            corpus.hash_of,
+            corpus.batch_size,
+            self.config.steps,
         )
-        numbers |= {"heldout": score, "skipped_files": [dataclasses.asdict(skipped) for skipped in corpus.skipped]}
+        numbers |= {
+            "heldout": score,
+            "skipped_files": [dataclasses.asdict(skipped) for skipped in corpus.skipped],
+        }
         (workdir / "result.json").write_text(json.dumps(numbers, indent=1) + "\n")
         report.write(workdir)
         return numbers

@@ -1,4 +1,6 @@
-"""Measurements that the claims of the README stand on. Each compares side by side within one run."""
+"""Measurements that the claims of the README stand on. Each compares side by side within one
+run.
+"""
 
 import contextlib
 import os
@@ -30,25 +32,38 @@ WAIT_SECONDS = 300  # for a process to come to its next step
 def mesh_overhead(config: ConfigDict, steps: int) -> tuple[list[dict], dict]:
     """Seconds of a step of the same global batch on 1, 4, 8 and 16 devices, taking turns.
 
-    Returns: rows with `devices`, `seconds` (median), `fastest`, `slowest`; and the summary with `overhead`, the
-    median over turns of 16 devices' seconds over one device's.
+    Returns: rows with `devices`, `seconds` (median), `fastest`, `slowest`; and the summary with
+    `overhead`, the median over turns of 16 devices' seconds over one device's.
     """
     corpus = corpora.make(config.data, config.seed, 4)
     arrays = {name: corpus.batches[0].arrays[name] for name in corpora.TRAINED_ON}
     with contextlib.ExitStack() as stack:
         trainers = [stack.enter_context(_on_mesh(config, corpus, arrays, *mesh)) for mesh in MESHES]
-        seconds = np.array([[_seconds(trainer, n, arrays) for trainer in trainers] for n in range(steps + 1)])[1:]
+        seconds = np.array(
+            [[_seconds(trainer, n, arrays) for trainer in trainers] for n in range(steps + 1)]
+        )[1:]
     rows = [
-        {"devices": n * g, "seconds": float(np.median(s)), "fastest": float(s.min()), "slowest": float(s.max())}
+        {
+            "devices": n * g,
+            "seconds": float(np.median(s)),
+            "fastest": float(s.min()),
+            "slowest": float(s.max()),
+        }
         for (n, g, _), s in zip(MESHES, seconds.T, strict=True)
     ]
     ratios = seconds[:, -1] / seconds[:, 0]
     spread = {"fastest": float(ratios.min()), "slowest": float(ratios.max())}
-    return rows, {"overhead": float(np.median(ratios)), "overhead_over_turns": spread, "steps": steps}
+    return rows, {
+        "overhead": float(np.median(ratios)),
+        "overhead_over_turns": spread,
+        "steps": steps,
+    }
 
 
 @contextlib.contextmanager
-def _on_mesh(config, corpus, arrays, num_nodes: int, gpus_per_node: int, tensor: int) -> Iterator[Trainer]:
+def _on_mesh(
+    config, corpus, arrays, num_nodes: int, gpus_per_node: int, tensor: int
+) -> Iterator[Trainer]:
     make_params, step = model_and_step(config, corpus.recipe.vocabulary.size)
     shapes = {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in arrays.items()}
     with EmulatedCluster(num_nodes, gpus_per_node, FaultPlan()) as cluster:
@@ -65,18 +80,26 @@ def _seconds(trainer: Trainer, n: int, arrays) -> float:
     return time.perf_counter() - began
 
 
-def recovery_against_restart(command: list[str], workdir: Path, restarts: int) -> tuple[list[dict], dict]:
-    """Seconds from a loss being noticed to the step done again, beside those of a new process from a checkpoint.
+def recovery_against_restart(
+    command: list[str], workdir: Path, restarts: int
+) -> tuple[list[dict], dict]:
+    """Seconds from a loss being noticed to the step done again, beside those of a new process from
+    a checkpoint.
 
-    Runs `command` until the faults of its plan are behind it, kills it, and starts it again, several times.
+    Runs `command` until the faults of its plan are behind it, kills it, and starts it again,
+    several times.
 
-    Returns: rows with `kind` ("recovery", with `phases`, or "restart") and `seconds`; and the summary with both
-    medians and `speedup`.
+    Returns: rows with `kind` ("recovery", with `phases`, or "restart") and `seconds`; and the
+    summary with both medians and `speedup`.
     """
     with _process([*command, f"--workdir={workdir}"]) as process:
         lost = _planned_losses(workdir, process)
-        recoveries = _wait(lambda: _recoveries(workdir, lost), process, "the last fault of the plan")
-    rows = [{"kind": "recovery", "seconds": r["seconds"], "phases": r["phases"]} for r in recoveries]
+        recoveries = _wait(
+            lambda: _recoveries(workdir, lost), process, "the last fault of the plan"
+        )
+    rows = [
+        {"kind": "recovery", "seconds": r["seconds"], "phases": r["phases"]} for r in recoveries
+    ]
     for _ in range(restarts):
         before = len(read(workdir / "events.jsonl"))
         began = time.time()
@@ -84,10 +107,17 @@ def recovery_against_restart(command: list[str], workdir: Path, restarts: int) -
             _wait(lambda: _first_step_after(workdir, before), process, "the first step")
         rows.append({"kind": "restart", "seconds": time.time() - began})
     recovery, restart = (
-        statistics.median(row["seconds"] for row in rows if row["kind"] == kind) for kind in ("recovery", "restart")
+        statistics.median(row["seconds"] for row in rows if row["kind"] == kind)
+        for kind in ("recovery", "restart")
     )
-    phases = {p: statistics.median(r["phases"][p] for r in recoveries) for p in recoveries[0]["phases"]}
-    summary = {"recovery_seconds": recovery, "restart_seconds": restart, "speedup": restart / recovery}
+    phases = {
+        p: statistics.median(r["phases"][p] for r in recoveries) for p in recoveries[0]["phases"]
+    }
+    summary = {
+        "recovery_seconds": recovery,
+        "restart_seconds": restart,
+        "speedup": restart / recovery,
+    }
     return rows, summary | {"phases": phases}
 
 
@@ -108,7 +138,9 @@ def _first_step_after(workdir: Path, num_events: int) -> bool:
     """Whether a process that has logged its start since has finished a step."""
     events = read(workdir / "events.jsonl")[num_events:]
     started = [event["step"] for event in events if event["event"] == "start"]
-    return bool(started) and any(line["step"] >= started[0] for line in read(workdir / "metrics.jsonl")[-3:])
+    return bool(started) and any(
+        line["step"] >= started[0] for line in read(workdir / "metrics.jsonl")[-3:]
+    )
 
 
 def _wait(look, process: subprocess.Popen, what: str):
@@ -120,15 +152,22 @@ def _wait(look, process: subprocess.Popen, what: str):
             return seen
         if process.poll() is not None:
             code = process.returncode
-            raise RuntimeError(f"the run ended with code {code} before {what}; run it by itself to see why.")
+            raise RuntimeError(
+                f"the run ended with code {code} before {what}; run it by itself to see why."
+            )
         time.sleep(0.02)
-    raise TimeoutError(f"waited {WAIT_SECONDS} s for {what}; the machine is too slow or too busy for this measurement.")
+    raise TimeoutError(
+        f"waited {WAIT_SECONDS} s for {what}; the machine is too slow or too busy for this "
+        "measurement."
+    )
 
 
 @contextlib.contextmanager
 def _process(command: list[str]) -> Iterator[subprocess.Popen]:
     """A child that is killed, with all of its own, when the block ends."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
     try:
         yield process
     finally:

@@ -1,6 +1,8 @@
-"""What a run writes down: JSON lines that survive a crash, TensorBoard scalars, and the numbers drawn from both.
+"""What a run writes down: JSON lines that survive a crash, TensorBoard scalars, and the numbers
+drawn from both.
 
-A line counts once its newline is there. So a run may die at any byte, and what it left reads as far as it came.
+A line counts once its newline is there. So a run may die at any byte, and what it left reads as far
+as it came.
 """
 
 import json
@@ -24,14 +26,16 @@ BOARD_SECONDS = 10  # how long a scalar may wait until TensorBoard can see it
 class Log:
     """Appends records to a file of JSON lines.
 
-    Numbers read back to the same bits; what is not finite becomes null. The file is opened anew for each line,
-    so that `truncate` may replace it between two of them.
+    Numbers read back to the same bits; what is not finite becomes null. The file is opened anew for
+    each line, so that `truncate` may replace it between two of them.
     """
 
     def __init__(self, path: str | os.PathLike):
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        truncate(self.path, keep=lambda record: True)  # a torn line must not grow together with the next one
+        truncate(
+            self.path, keep=lambda record: True
+        )  # a torn line must not grow together with the next one
 
     def write(self, record: Mapping[str, Any]) -> None:
         line = json.dumps(_plain(record), allow_nan=False) + "\n"
@@ -53,17 +57,24 @@ def _plain(value: Any) -> Any:
 
 
 def salvage(path: str | os.PathLike) -> tuple[list[Record], list[int]]:
-    """The records of a file, and the numbers (from 1) of the lines before its end that are damaged."""
+    """The records of a file, and the numbers (from 1) of the lines before its end that are
+    damaged.
+    """
     lines = list(_lines(Path(path)))
     records = [record for _, record in lines if record is not None]
     return records, [number for number, (_, record) in enumerate(lines, 1) if record is None]
 
 
 def read(path: str | os.PathLike) -> list[Record]:
-    """The records of a file of JSON lines, without a last one that was torn; none where there is no file."""
+    """The records of a file of JSON lines, without a last one that was torn; none where there is no
+    file.
+    """
     records, damaged = salvage(path)
     if damaged:
-        raise ValueError(f"line {damaged[0]} of {path} is not a JSON object: remove it, and what it said is lost.")
+        raise ValueError(
+            f"line {damaged[0]} of {path} is not a JSON object: remove it, and what it said is "
+            "lost."
+        )
     return records
 
 
@@ -96,7 +107,9 @@ def _record(line: bytes) -> Record | None:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
+    with tempfile.NamedTemporaryFile(
+        dir=path.parent, prefix=f".{path.name}-", delete=False
+    ) as file:
         try:
             file.write(content)
             file.flush()
@@ -110,7 +123,8 @@ def _replace(path: Path, content: bytes) -> None:
 class Board:
     """Scalars for TensorBoard, through the `tensorboard` package alone.
 
-    A run that goes on from `first_step` hides what an earlier one wrote of that step and later ones.
+    A run that goes on from `first_step` hides what an earlier one wrote of that step and later
+    ones.
     """
 
     def __init__(self, folder: str | os.PathLike, first_step: int = 0):
@@ -120,8 +134,12 @@ class Board:
 
     def write(self, step: int, scalars: Mapping[str, float | None]) -> None:
         """Adds the scalars of one step; None says that there is none."""
-        values = [Summary.Value(tag=tag, simple_value=x) for tag, x in scalars.items() if x is not None]
-        self._writer.add_event(Event(wall_time=time.time(), step=step, summary=Summary(value=values)))
+        values = [
+            Summary.Value(tag=tag, simple_value=x) for tag, x in scalars.items() if x is not None
+        ]
+        self._writer.add_event(
+            Event(wall_time=time.time(), step=step, summary=Summary(value=values))
+        )
 
     def close(self) -> None:
         self._writer.close()
@@ -145,10 +163,13 @@ def summary(
     Args:
       expected_hash: the `sample_ids_hash` that a step must have had.
       batch_size: samples of a step.
-      steps: how many steps the run has behind it; what it says of one is held against `expected_hash`.
+      steps: how many steps the run has behind it; what it says of one is held against
+        `expected_hash`.
     """
     metrics, events = read(metrics_path), read(events_path)
-    right = {line["step"] for line in metrics if line["sample_ids_hash"] == expected_hash(line["step"])}
+    right = {
+        line["step"] for line in metrics if line["sample_ids_hash"] == expected_hash(line["step"])
+    }
     result = counts(metrics, events)
     return result | {
         "samples_lost": batch_size * len(set(range(steps)) - right),
@@ -160,7 +181,9 @@ def counts(metrics: Sequence[Record], events: Sequence[Record]) -> Record:
     """What the records tell without knowing what they should say."""
     recoveries = [event for event in events if event["event"] == "recovery"]
     first, last = (pick(metrics, key=lambda line: line["step"], default={}) for pick in (min, max))
-    speeds = [line["tokens_per_second"] for line in metrics if line["tokens_per_second"] is not None]
+    speeds = [
+        line["tokens_per_second"] for line in metrics if line["tokens_per_second"] is not None
+    ]
     return {
         "steps": len({line["step"] for line in metrics}),
         "first_loss": first.get("loss"),

@@ -1,6 +1,6 @@
 """Next-token cross-entropy with the vocabulary split over a tensor-parallel group.
 
-  B batch   L tokens   l a device's part of them   v a device's part of the vocabulary
+B batch   L tokens   l a device's part of them   v a device's part of the vocabulary
 """
 
 import jax
@@ -23,12 +23,18 @@ def cross_entropy(logits_BLv, targets_BL, group: Group):
     exp_BL = jnp.exp(logits_BLv - top_BL[..., None]).sum(axis=-1)
     local_BL = targets_BL - group.rank() * rows
     mine_BL = (local_BL >= 0) & (local_BL < rows)
-    picked = jnp.take_along_axis(logits_BLv, jnp.clip(local_BL, 0, rows - 1)[..., None], axis=-1)[..., 0]
-    exp_Bl, target_Bl = group.scatter_sum(jnp.stack([exp_BL, jnp.where(mine_BL, picked - top_BL, 0)]), dim=2)
+    picked = jnp.take_along_axis(logits_BLv, jnp.clip(local_BL, 0, rows - 1)[..., None], axis=-1)[
+        ..., 0
+    ]
+    exp_Bl, target_Bl = group.scatter_sum(
+        jnp.stack([exp_BL, jnp.where(mine_BL, picked - top_BL, 0)]), dim=2
+    )
     return jnp.log(exp_Bl) - target_Bl
 
 
 def sums_by_kind(nll_Bl, kind_BL, group: Group):
     """Sums of the losses of each kind over this device's positions: [B, len(KINDS)]."""
     kind_Bl = part(kind_BL, group, dim=1)
-    return jnp.stack([jnp.where(kind_Bl == k + 1, nll_Bl, 0).sum(axis=1) for k in range(len(KINDS))], axis=1)
+    return jnp.stack(
+        [jnp.where(kind_Bl == k + 1, nll_Bl, 0).sum(axis=1) for k in range(len(KINDS))], axis=1
+    )

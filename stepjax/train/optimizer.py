@@ -5,14 +5,18 @@ import optax
 
 
 def learning_rate(config, steps: int) -> optax.Schedule:
-    """Linear from 0 over `config.warmup` steps to `config.learning_rate`, then a cosine to `config.final` of it."""
+    """Linear from 0 over `config.warmup` steps to `config.learning_rate`, then a cosine to
+    `config.final` of it.
+    """
     return optax.warmup_cosine_decay_schedule(
         0.0, config.learning_rate, config.warmup, steps, config.learning_rate * config.final
     )
 
 
 def make(config, steps: int) -> optax.GradientTransformation:
-    """Decoupled weight decay (Loshchilov and Hutter 2019) on matrices only. Clipping happens before it."""
+    """Decoupled weight decay (Loshchilov and Hutter 2019) on matrices only. Clipping happens before
+    it.
+    """
     return optax.chain(
         optax.scale_by_adam(config.b1, config.b2, config.eps),
         optax.add_decayed_weights(config.weight_decay, mask=_is_matrix),
@@ -21,7 +25,9 @@ def make(config, steps: int) -> optax.GradientTransformation:
 
 
 def _is_matrix(params):
-    """Names end in their letters: one letter after the underscore is a vector; biases are never decayed."""
+    """Names end in their letters: one letter after the underscore is a vector; biases are never
+    decayed.
+    """
 
     def decays(path, _):
         name = path[-1].key

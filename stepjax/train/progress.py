@@ -3,8 +3,8 @@
     lost node 3 at step 14: rings 0-1 | 2-4 | 5-6, 12 of 16 devices, back in 0.62 s
     step 15/60 ━━━━━━╺━━━━━━━━━━━━━━━━━ loss 4.213  8,412 tokens/s  12/16 devices  gen 1  0:48 left
 
-It is fed with the records of metrics.jsonl and events.jsonl, and keeps nothing else. Where no terminal listens,
-it prints a line about every tenth of the run instead.
+It is fed with the records of metrics.jsonl and events.jsonl, and keeps nothing else. Where no
+terminal listens, it prints a line about every tenth of the run instead.
 """
 
 import time
@@ -39,7 +39,11 @@ class Progress:
         self._generations: dict[int, Record] = {}  # of this process, by number
         self._tenth = 0
         bar = BarColumn(max(10, min(24, self._console.width - 80)))
-        columns = TextColumn("step {task.completed}/{task.total}"), bar, TextColumn("{task.description}")
+        columns = (
+            TextColumn("step {task.completed}/{task.total}"),
+            bar,
+            TextColumn("{task.description}"),
+        )
         self._bars = Bars(*columns, console=self._console, refresh_per_second=REFRESH)
         self._task = self._bars.add_task("", total=steps)
 
@@ -63,7 +67,9 @@ class Progress:
             f"{words.clock(self._seconds_left(record['step']))} left",
         ]
         self._bars.update(self._task, completed=done, description="  ".join(parts))
-        if not self._console.is_terminal and (done == self.steps or PLAIN_LINES * done // self.steps != self._tenth):
+        if not self._console.is_terminal and (
+            done == self.steps or PLAIN_LINES * done // self.steps != self._tenth
+        ):
             self._print(f"step {done}/{self.steps}: {', '.join(parts)}")
         self._tenth = PLAIN_LINES * done // self.steps
 
@@ -75,12 +81,16 @@ class Progress:
                 self._generations, self._first = {}, None
                 line = start_line(record)
             case "generation":
-                line = "" if self._generations else self._wiring(record)  # a recovery tells of later ones
+                line = (
+                    "" if self._generations else self._wiring(record)
+                )  # a recovery tells of later ones
                 self._generations[record["generation"]] = record
             case "recovery":
                 self._first = None  # the pace is another now
                 wiring = self._wiring(self._generations[record["generation"]])
-                line = f"{recovery_line(record)}: {wiring}, back in {words.seconds(record['seconds'])}"
+                line = (
+                    f"{recovery_line(record)}: {wiring}, back in {words.seconds(record['seconds'])}"
+                )
             case "checkpoint":
                 line = f"saved step {record['step']} in {words.seconds(record['seconds'])}"
             case "evaluation":
@@ -116,7 +126,11 @@ def start_line(record: Record) -> str:
 
 
 def recovery_line(record: Record) -> str:
-    again = f" ({words.counted(record['steps_lost'], 'step')} to do again)" if record["steps_lost"] else ""
+    again = (
+        f" ({words.counted(record['steps_lost'], 'step')} to do again)"
+        if record["steps_lost"]
+        else ""
+    )
     return f"{words.change(record['gone'], record['back'])} at step {record['step']}{again}"
 
 

@@ -1,8 +1,10 @@
 """report.html: a run on one page that opens without a network.
 
-    verdict  >  key numbers  >  loss and devices over the steps  >  every recovery: rings, phases  >  held-out, config
+    verdict  >  key numbers  >  loss and devices over the steps  >  every recovery: rings, phases  >
+     held-out, config
 
-Made of events.jsonl, metrics.jsonl, result.json and config.json, and of as much of them as there is.
+Made of events.jsonl, metrics.jsonl, result.json and config.json, and of as much of them as there
+is.
 """
 
 import html
@@ -20,7 +22,8 @@ from stepjax.train.style import STYLE
 Rings = list[list[int]]
 
 BLUE, ORANGE, GREY, RED, GREEN = "#1f5a93", "#d0782a", "#9aa3ad", "#b3372f", "#2c7a51"
-PHASES = {  # name -> (what happens in it, ink); inks are light and dark in turn, so that they differ in grey
+# name -> (what happens in it, ink); inks are light and dark in turn, so that they differ in grey
+PHASES = {
     "notice": ("from the loss until the trainer knew of it", "#c3c9d1"),
     "placement": ("which rings the nodes can form now", "#1f5a93"),
     "circuits": ("transceivers switched to these rings", "#a9cdec"),
@@ -35,13 +38,17 @@ SOURCES = {
     "checkpoint": "the last checkpoint",
 }
 SIDE_BY_SIDE = 16  # nodes; larger fabrics are drawn one above the other
-MOST_NODES_DRAWN = 1000  # over all recoveries, for a page of a few MB; later recoveries are told in words
+MOST_NODES_DRAWN = (
+    1000  # over all recoveries, for a page of a few MB; later recoveries are told in words
+)
 MOST_EVALUATIONS = 12
 MOST_LETTERS = 400  # of one value in the table of settings
 
 
 def write(workdir: str | Path) -> Path:
-    """Writes `workdir`/report.html from what the other files of `workdir` say. Returns where it is."""
+    """Writes `workdir`/report.html from what the other files of `workdir` say. Returns where it
+    is.
+    """
     path = Path(workdir) / "report.html"
     path.write_text(page(load(Path(workdir))), "utf-8")
     return path
@@ -53,7 +60,8 @@ def page(story: Story) -> str:
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{html.escape(story.name)}: training report</title>\n<style>{STYLE}</style></head>\n"
+        f"<title>{html.escape(story.name)}: training "
+        f"report</title>\n<style>{STYLE}</style></head>\n"
         f"<body><main>\n{chr(10).join(filter(None, parts))}\n</main></body></html>\n"
     )
 
@@ -99,14 +107,20 @@ def cards(story: Story) -> str:
     if pauses := n["recovery_seconds"]:
         shown.append(("Longest recovery", seconds(max(pauses)), f"shortest {seconds(min(pauses))}"))
     if "samples_lost" in n and "samples_repeated" in n:
-        shown.append(("Samples lost", words.number(n["samples_lost"]), f"{n['samples_repeated']} repeated"))
+        shown.append(
+            ("Samples lost", words.number(n["samples_lost"]), f"{n['samples_repeated']} repeated")
+        )
     if score := next(reversed(story.of("evaluation")), None):
-        shown.append(("Held-out WER", words.share(score["wer"]), f"CER {words.share(score['cer'])}"))
+        shown.append(
+            ("Held-out WER", words.share(score["wer"]), f"CER {words.share(score['cer'])}")
+        )
     return tag("section", "".join(card(*each) for each in shown), class_="cards")
 
 
 def card(name: str, value: str, note: str) -> str:
-    return tag("div", tag("span", name) + tag("b", html.escape(value)) + tag("small", html.escape(note)))
+    return tag(
+        "div", tag("span", name) + tag("b", html.escape(value)) + tag("small", html.escape(note))
+    )
 
 
 def losses(story: Story) -> str:
@@ -133,7 +147,9 @@ def marks(story: Story) -> list[Mark]:
 
 
 def devices(story: Story) -> str:
-    generations = {event["step"]: event for event in story.of("generation")}  # the last one made at a step
+    generations = {
+        event["step"]: event for event in story.of("generation")
+    }  # the last one made at a step
     if not generations or not story.start or not story.metrics:
         return ""
     steps, per_node = sorted(generations), story.start["gpus_per_node"]
@@ -143,14 +159,18 @@ def devices(story: Story) -> str:
     whole = [story.start["num_nodes"] * per_node] * len(steps)
     lines = [Line("in rings", steps, used, BLUE, fill="#dfeaf5"), Line("alive", steps, alive, GREEN, "7 4"),
              Line("all", steps, whole, GREY, "2 3", 1.6)]  # fmt: skip
-    drawn = chart([stepped(line, until) for line in lines], marks(story), from_zero=True, height=170)
+    drawn = chart(
+        [stepped(line, until) for line in lines], marks(story), from_zero=True, height=170
+    )
     note = "A device that is alive but in no ring waits for neighbours to form one with."
     return section("Devices", said(note, class_="note"), drawn)
 
 
 def recoveries(story: Story) -> Iterator[str]:
     """A section each; the bars of all of them have one scale."""
-    longest = max((sum(took for _, took in phases(event)) for event in story.of("recovery")), default=0)
+    longest = max(
+        (sum(took for _, took in phases(event)) for event in story.of("recovery")), default=0
+    )
     generations = story.of("generation")
     rings = in_place(generations)
     num_nodes = story.start["num_nodes"] if story.start else MOST_NODES_DRAWN
@@ -164,14 +184,20 @@ def recoveries(story: Story) -> Iterator[str]:
         )
 
 
-def pictures(story: Story, before: int | None, after: int | None, rings: Sequence[Rings], drawn: bool) -> str:
+def pictures(
+    story: Story, before: int | None, after: int | None, rings: Sequence[Rings], drawn: bool
+) -> str:
     """Rings before and after, as far as they are known; wires that are new are marked."""
     known = wires(rings[before if before is not None else after]) if after is not None else set()
     figures = []
     for name, which in (("Before", before), ("After", after)):
         if which is not None:
             generation = story.of("generation")[which]
-            inside = drawing(story.start, generation, rings[which], wires(rings[which]) - known) if drawn else ""
+            inside = (
+                drawing(story.start, generation, rings[which], wires(rings[which]) - known)
+                if drawn
+                else ""
+            )
             caption = html.escape(f"{name}: {words.rings(generation['groups'], room=110)}")
             figures.append(tag("figure", inside + tag("figcaption", caption)))
     wide = story.start and story.start["num_nodes"] > SIDE_BY_SIDE
@@ -179,7 +205,11 @@ def pictures(story: Story, before: int | None, after: int | None, rings: Sequenc
 
 
 def in_words(event: Record, after: Record | None) -> str:
-    again = f", and {words.counted(event['steps_lost'], 'step')} had to be done again" if event["steps_lost"] else ""
+    again = (
+        f", and {words.counted(event['steps_lost'], 'step')} had to be done again"
+        if event["steps_lost"]
+        else ""
+    )
     parts = [f"Training went on {seconds(event['seconds'])} later{again}.",
              f"The state came from {SOURCES.get(event['state_from'], event['state_from'])}."]  # fmt: skip
     if after:
@@ -189,7 +219,9 @@ def in_words(event: Record, after: Record | None) -> str:
     return " ".join(parts)
 
 
-def drawing(start: Record | None, generation: Record, rings: Rings, new: Collection[tuple[int, int]]) -> str:
+def drawing(
+    start: Record | None, generation: Record, rings: Rings, new: Collection[tuple[int, int]]
+) -> str:
     if start is None:
         return said("Nothing tells what fabric this is.", class_="note")
     try:
@@ -207,7 +239,8 @@ def wires(groups: Sequence[Sequence[int]]) -> set[tuple[int, int]]:
 
 
 def in_place(generations: Sequence[Record]) -> list[Rings]:
-    """The rings of every generation, each at the place it had before: the drawing gives places their colours.
+    """The rings of every generation, each at the place it had before: the drawing gives places
+    their colours.
 
     >>> in_place([{"groups": [[0, 1], [2, 3], [4, 5]]}, {"groups": [[0, 1], [4, 5]]}, {"groups": [[0, 1], [2, 4]]}])
     [[[0, 1], [2, 3], [4, 5]], [[0, 1], [], [4, 5]], [[0, 1], [2, 4], []]]
@@ -228,7 +261,9 @@ def in_place(generations: Sequence[Record]) -> list[Rings]:
 
 
 def phases(event: Record) -> list[tuple[str, float]]:
-    return [(name, event["phases"][name]) for name in PHASES if event["phases"].get(name) is not None]
+    return [
+        (name, event["phases"][name]) for name in PHASES if event["phases"].get(name) is not None
+    ]
 
 
 def timing(event: Record, longest: float) -> str:
@@ -237,7 +272,10 @@ def timing(event: Record, longest: float) -> str:
     if not took or not longest:
         return ""
     bar = stacked_bar([(name, s, PHASES[name][1]) for name, s in took], longest)
-    rows = [(f'<i style="background:{PHASES[name][1]}"></i>{name}', PHASES[name][0], seconds(s)) for name, s in took]
+    rows = [
+        (f'<i style="background:{PHASES[name][1]}"></i>{name}', PHASES[name][0], seconds(s))
+        for name, s in took
+    ]
     return bar + table((), rows, class_="phases")
 
 
@@ -256,7 +294,11 @@ def heldout(story: Story) -> str:
 def settings(story: Story) -> str:
     """Every value of result.json and config.json, and the fault plan."""
     plan = [("plan", story.start["plan"])] if story.start and "plan" in story.start else []
-    parts = [("Faults", plan), ("Result", list(flat(story.result))), ("Config", list(flat(story.config)))]
+    parts = [
+        ("Faults", plan),
+        ("Result", list(flat(story.result))),
+        ("Config", list(flat(story.config))),
+    ]
     tables = "".join(
         tag("h3", title) + table((), [(html.escape(name), html.escape(shown(value))) for name, value in rows])
         for title, rows in parts if rows
@@ -276,4 +318,3 @@ def flat(value: Mapping[str, Any], name: str = "") -> Iterator[tuple[str, Any]]:
 def shown(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= MOST_LETTERS else f"{text[:MOST_LETTERS]} ..."
-

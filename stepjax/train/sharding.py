@@ -1,16 +1,17 @@
 """Which dimension of every parameter is split over which mesh axis: one table for the whole model.
 
-`tensor` follows Megatron's pairs (Shoeybi et al. 2019): the first product of a pair is split over its outputs,
-the second over its inputs. `fsdp` takes the largest dimension that is left and divides evenly by the configured
-size; a run that lost nodes keeps that choice and splits it over fewer devices, so that sums over parameters keep
-their order.
+`tensor` follows Megatron's pairs (Shoeybi et al. 2019): the first product of a pair is split over
+its outputs, the second over its inputs. `fsdp` takes the largest dimension that is left and divides
+evenly by the configured size; a run that lost nodes keeps that choice and splits it over fewer
+devices, so that sums over parameters keep their order.
 """
 
 import jax
 from jax.sharding import PartitionSpec as P
 
-# Parameter name -> dimension split over `tensor`, not counting the stack's leading layer dimension. The letters
-# of a name are its dimensions. Parameters that are not listed (norms, biases after a sum) are whole everywhere.
+# Parameter name -> dimension split over `tensor`, not counting the stack's leading layer dimension.
+# The letters of a name are its dimensions. Parameters that are not listed (norms, biases after a
+# sum) are whole everywhere.
 TENSOR_DIM = {
     "conv1_3MW": 2, "conv1_bias_W": 0, "conv2_3WW": 1,
     "query_WHK": 1, "query_bias_HK": 0, "key_WHK": 1, "value_WHK": 1, "value_bias_HK": 0, "out_HKW": 0,

@@ -1,11 +1,12 @@
 """The two device programs of a training step, written for one device of the mesh (`shard_map`).
 
-`gradients` does all communication of a step and changes nothing; `update` changes the state and communicates
-nothing. So a step that fails because a node is gone leaves every survivor with the state from before it.
+`gradients` does all communication of a step and changes nothing; `update` changes the state and
+communicates nothing. So a step that fails because a node is gone leaves every survivor with the
+state from before it.
 
-A global batch is M microbatches of b rows. Every ring computes whole microbatches, one after another, by the
-same loop, whose length enters as a number. Their gradients are added as integers. Hence the result has the
-same bits on any number of rings: see `parallel.spmd.reduce`.
+A global batch is M microbatches of b rows. Every ring computes whole microbatches, one after
+another, by the same loop, whose length enters as a number. Their gradients are added as integers.
+Hence the result has the same bits on any number of rings: see `parallel.spmd.reduce`.
 
   M microbatches   b rows of one   N parameters   R tensor-parallel size
 """
@@ -46,10 +47,14 @@ def whole_over_fsdp(params, partition):
 
 
 def microbatch_loss(params, graph, micro, weights, group: Group):
-    """Weighted sum of the token losses of this device's positions, and the plain sums by kind [2]."""
+    """Weighted sum of the token losses of this device's positions, and the plain sums by kind
+    [2].
+    """
     model = nnx.merge(graph, params)
     logits = model(*(micro[name] for name in INPUTS), group)
-    sums = sums_by_kind(cross_entropy(logits, micro["targets"], group), micro["kind"], group).sum(axis=0)
+    sums = sums_by_kind(cross_entropy(logits, micro["targets"], group), micro["kind"], group).sum(
+        axis=0
+    )
     return jnp.dot(weights, sums), sums
 
 
@@ -60,7 +65,8 @@ def add_up(params, graph, batch, weights, scales, slots, group: Group):
       batch: arrays [slots, b, ...]; unused slots hold zeros, which have no loss and no gradient.
       weights: weight of a token of each kind [2].
       scales: of every parameter's integers [N].
-      slots: how many microbatches, as an array: the loop must not be unrolled for any particular number.
+      slots: how many microbatches, as an array: the loop must not be unrolled for any particular
+        number.
     Returns: tree of int32 sums, largest magnitudes [N], sums of losses [slots, 2].
     """
     scale_of = jax.tree.unflatten(jax.tree.structure(params), list(scales))
@@ -68,7 +74,9 @@ def add_up(params, graph, batch, weights, scales, slots, group: Group):
     def body(slot, carry):
         total, largest, losses = carry
         micro = {name: x[slot] for name, x in batch.items()}
-        (_, sums), grads = jax.value_and_grad(microbatch_loss, has_aux=True)(params, graph, micro, weights, group)
+        (_, sums), grads = jax.value_and_grad(microbatch_loss, has_aux=True)(
+            params, graph, micro, weights, group
+        )
         total = jax.tree.map(lambda t, g, s: t + reduce.to_fixed(g, s), total, grads, scale_of)
         here = jnp.stack([jnp.abs(g).max() for g in jax.tree.leaves(grads)])
         return total, jnp.maximum(largest, here), losses.at[slot].set(sums)
@@ -81,7 +89,8 @@ def add_up(params, graph, batch, weights, scales, slots, group: Group):
 def sum_over_mesh(total, partition, ring_size: int):
     """Integer sums over all rings, each device keeping its own part.
 
-    Parameters that every device of a ring holds whole got a gradient from each device's stretch of the
+    Parameters that every device of a ring holds whole got a gradient from each device's stretch of
+    the
     sequence: these are first added around the ring, all in one flat vector.
     """
     leaves, tree = jax.tree.flatten(total)
@@ -97,7 +106,9 @@ def sum_over_mesh(total, partition, ring_size: int):
         dim = dim_of("fsdp", p)
         if dim is None:
             return jax.lax.psum(x, REPLICA_AXES)
-        return jax.lax.psum_scatter(jax.lax.psum(x, "data"), "fsdp", scatter_dimension=dim, tiled=True)
+        return jax.lax.psum_scatter(
+            jax.lax.psum(x, "data"), "fsdp", scatter_dimension=dim, tiled=True
+        )
 
     return tree.unflatten([over_replicas(x, p) for x, p in zip(leaves, parts, strict=True)])
 
@@ -105,7 +116,8 @@ def sum_over_mesh(total, partition, ring_size: int):
 def global_norm(total, scales, partition, group: Group):
     """Euclidean norm of the gradient; its bits depend on the ring size only.
 
-    Sums of squares are taken over the dimensions that fsdp does not split, then gathered, then added whole.
+    Sums of squares are taken over the dimensions that fsdp does not split, then gathered, then
+    added whole.
     """
 
     def squares(x, scale, p):
@@ -117,7 +129,9 @@ def global_norm(total, scales, partition, group: Group):
         return x.sum()
 
     parts = jax.tree.leaves(partition, is_leaf=lambda x: isinstance(x, P))
-    here = jnp.stack([squares(x, s, p) for x, s, p in zip(jax.tree.leaves(total), scales, parts, strict=True)])
+    here = jnp.stack(
+        [squares(x, s, p) for x, s, p in zip(jax.tree.leaves(total), scales, parts, strict=True)]
+    )
     split = jnp.array([dim_of("tensor", p) is not None for p in parts])
     here = jnp.where(split | (group.rank() == 0), here, 0)  # what all devices hold counts once
     return jnp.sqrt(group.gather(here[None], dim=0).sum(axis=0).sum())
@@ -156,7 +170,9 @@ class Step:
         )
 
     def gradients(self, mesh: Mesh):
-        """(params, batch, weights, scales, slots) -> (int32 sums, largest magnitudes, norm, losses [M', R, 2])."""
+        """(params, batch, weights, scales, slots) -> (int32 sums, largest magnitudes, norm, losses
+        [M', R, 2]).
+        """
         params, _ = self.partition()
         group = group_of(mesh)
 
@@ -176,7 +192,9 @@ class Step:
         )
 
     def update(self, mesh: Mesh):
-        """((params, state), int32 sums, scales, norm) -> (params, state), elementwise on every device."""
+        """((params, state), int32 sums, scales, norm) -> (params, state), elementwise on every
+        device.
+        """
         state = self.partition()
 
         def on_device(state_block, total, scales, norm):
@@ -188,5 +206,9 @@ class Step:
             return optax.apply_updates(params, updates), opt
 
         return jax.shard_map(
-            on_device, mesh=mesh, in_specs=(state, state[0], P(), P()), out_specs=state, check_vma=False
+            on_device,
+            mesh=mesh,
+            in_specs=(state, state[0], P(), P()),
+            out_specs=state,
+            check_vma=False,
         )

@@ -1,4 +1,6 @@
-"""The story of a run, as far as its files tell it: they may be torn, incomplete, or not there yet."""
+"""The story of a run, as far as its files tell it: they may be torn, incomplete, or not there
+yet.
+"""
 
 import dataclasses
 import json
@@ -115,7 +117,9 @@ def load(workdir: Path) -> Story:
         notes.append(f"result.json has no usable {', '.join(sorted(wrong))}.")
         result = {name: value for name, value in result.items() if name not in wrong}
     config = _object(workdir / "config.json", notes) if (workdir / "config.json").exists() else {}
-    return Story(workdir.resolve().name, [steps[n] for n in sorted(steps)], events, result, config, notes)
+    return Story(
+        workdir.resolve().name, [steps[n] for n in sorted(steps)], events, result, config, notes
+    )
 
 
 def _records(path: Path, of_use: Callable[[Record], bool], notes: list[str]) -> list[Record]:
@@ -179,7 +183,11 @@ def _ending(story: Story) -> str:
 
 def _faults(faults: int, rejoins: int) -> str:
     back = f", took {rejoins} back" if rejoins else ""
-    return f"lost {words.counted(faults, 'node')} on the way{back}" if faults or rejoins else "no node was lost"
+    return (
+        f"lost {words.counted(faults, 'node')} on the way{back}"
+        if faults or rejoins
+        else "no node was lost"
+    )
 
 
 def setting(start: Record) -> str:

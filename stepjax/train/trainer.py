@@ -1,6 +1,6 @@
 """The state of a run and the programs that act on it, on whatever mesh there is at the moment.
 
-  M microbatches of a global batch   D rings   N parameters
+M microbatches of a global batch   D rings   N parameters
 """
 
 import dataclasses
@@ -33,7 +33,9 @@ class Measured:
     """What one step gives for the log."""
 
     loss: float
-    loss_by_kind: dict[str, float | None]  # mean loss of a token; None where the batch has none of the kind
+    loss_by_kind: dict[
+        str, float | None
+    ]  # mean loss of a token; None where the batch has none of the kind
     grad_norm: float
     tokens: int  # with a loss
 
@@ -50,12 +52,17 @@ class Recovered:
 
 
 def num_slots(microbatches: int, rings: int) -> int:
-    """Places for microbatches on each ring; never one, lest XLA takes the loop's body out of the loop."""
+    """Places for microbatches on each ring; never one, lest XLA takes the loop's body out of the
+    loop.
+    """
     return max(2, -(-microbatches // rings))
 
 
-def in_microbatches(arrays: Mapping[str, np.ndarray], rows: int, rings: int) -> dict[str, np.ndarray]:
-    """[M * rows, ...] -> [rings * slots, rows, ...]: microbatch m on ring m % rings, the rest zeros.
+def in_microbatches(
+    arrays: Mapping[str, np.ndarray], rows: int, rings: int
+) -> dict[str, np.ndarray]:
+    """[M * rows, ...] -> [rings * slots, rows, ...]: microbatch m on ring m % rings, the rest
+    zeros.
 
     >>> x = np.arange(6)
     >>> in_microbatches({"x": x}, rows=2, rings=2)["x"].tolist()
@@ -72,7 +79,9 @@ def in_microbatches(arrays: Mapping[str, np.ndarray], rows: int, rings: int) -> 
 
 
 def in_order(results: np.ndarray, rings: int) -> np.ndarray:
-    """[rings * slots, ...] -> [slots * rings, ...]: results of microbatches in the order of the batch."""
+    """[rings * slots, ...] -> [slots * rings, ...]: results of microbatches in the order of the
+    batch.
+    """
     return results.reshape(rings, -1, *results.shape[1:]).swapaxes(0, 1).reshape(results.shape)
 
 
@@ -99,7 +108,9 @@ class Trainer:
         self.batch_shapes, self.microbatch = batch_shapes, microbatch
         self.kind_weights = np.array([kind_weights[kind] for kind in KINDS], np.float32)
         self.num_microbatches = next(iter(batch_shapes.values())).shape[0] // microbatch
-        self.devices = [device for node in sorted(self.cluster.devices) for device in self.cluster.devices[node]]
+        self.devices = [
+            device for node in sorted(self.cluster.devices) for device in self.cluster.devices[node]
+        ]
         self._gradients = Program(self._lower_gradients, self.devices)
         self._update = Program(self._lower_update, self.devices)
         self._preparing: threading.Thread | None = None
@@ -110,7 +121,8 @@ class Trainer:
         self.prepare()
         self._enter(self.generation)
 
-    # -- the mesh of the moment ------------------------------------------------------------------------------
+    # -- the mesh of the moment
+    # ------------------------------------------------------------------------------
 
     @property
     def mesh(self) -> Mesh:
@@ -126,14 +138,20 @@ class Trainer:
 
     def _enter(self, generation: Generation) -> None:
         self.generation = generation
-        self.gradients, self.update = self._gradients.on(generation.mesh), self._update.on(generation.mesh)
+        self.gradients, self.update = (
+            self._gradients.on(generation.mesh),
+            self._update.on(generation.mesh),
+        )
 
     def prepare(self) -> None:
         """Compiles, in the background, for the mesh that the loss of one more ring would leave."""
         groups = len(self.generation.placement.groups)
         if groups < 2 or (self._preparing and self._preparing.is_alive()):
             return
-        per_group = max(1, self.supervisor.nodes_per_group * self._gpus_per_node // self.supervisor.layout.tensor)
+        per_group = max(
+            1,
+            self.supervisor.nodes_per_group * self._gpus_per_node // self.supervisor.layout.tensor,
+        )
         shape = self.supervisor.layout.shape((groups - 1) * per_group)
         if not self._gradients.is_prepared(shape):
             self._preparing = threading.Thread(target=self._compile, args=(shape,), name="prepare")
@@ -152,11 +170,14 @@ class Trainer:
     def _gpus_per_node(self) -> int:
         return len(self.cluster.devices[0])
 
-    # -- programs --------------------------------------------------------------------------------------------
+    # -- programs
+    # --------------------------------------------------------------------------------------------
 
     def shaped(self, tree, shardings):
         """ShapeDtypeStructs of `tree` laid out by `shardings`."""
-        return jax.tree.map(lambda s, h: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=h), tree, shardings)
+        return jax.tree.map(
+            lambda s, h: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=h), tree, shardings
+        )
 
     def state_shapes(self):
         """Global shapes of (params, optimizer state)."""
@@ -167,10 +188,15 @@ class Trainer:
         rings = math.prod(mesh.shape[axis] for axis in REPLICA_AXES)
         slots = num_slots(self.num_microbatches, rings)
         batch = {
-            name: jax.ShapeDtypeStruct((slots * rings, self.microbatch, *s.shape[1:]), s.dtype, sharding=split)
+            name: jax.ShapeDtypeStruct(
+                (slots * rings, self.microbatch, *s.shape[1:]), s.dtype, sharding=split
+            )
             for name, s in self.batch_shapes.items()
         }
-        floats = [jax.ShapeDtypeStruct((n,), jnp.float32, sharding=whole) for n in (len(KINDS), len(self.exponents))]
+        floats = [
+            jax.ShapeDtypeStruct((n,), jnp.float32, sharding=whole)
+            for n in (len(KINDS), len(self.exponents))
+        ]
         count = jax.ShapeDtypeStruct((), jnp.int32, sharding=whole)
         params = self.shaped(self.step.shapes, self.step.shardings(mesh)[0])
         return jax.jit(self.step.gradients(mesh)).lower(params, batch, *floats, count)
@@ -178,12 +204,15 @@ class Trainer:
     def _lower_update(self, mesh: Mesh):
         whole = NamedSharding(mesh, P())
         state = self.shaped(self.state_shapes(), self.step.shardings(mesh))
-        sums = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, jnp.int32, sharding=s.sharding), state[0])
+        sums = jax.tree.map(
+            lambda s: jax.ShapeDtypeStruct(s.shape, jnp.int32, sharding=s.sharding), state[0]
+        )
         scales = jax.ShapeDtypeStruct((len(self.exponents),), jnp.float32, sharding=whole)
         norm = jax.ShapeDtypeStruct((), jnp.float32, sharding=whole)
         return jax.jit(self.step.update(mesh), donate_argnums=0).lower(state, sums, scales, norm)
 
-    # -- a step ----------------------------------------------------------------------------------------------
+    # -- a step
+    # ----------------------------------------------------------------------------------------------
 
     def initialize(self, make_params: Callable[[], Any]) -> None:
         """The state at step 0, made in place on every device; `make_params` is a pure function."""
@@ -193,7 +222,9 @@ class Trainer:
         self.adopt(state, np.zeros_like(self.exponents), step=0)
 
     def adopt(self, state: Any, exponents: np.ndarray, step: int) -> None:
-        """Goes on with this state, which has `step` steps behind it, laid out for the current mesh."""
+        """Goes on with this state, which has `step` steps behind it, laid out for the current
+        mesh.
+        """
         self.state, self.exponents = state, exponents
         self._keep_copies(step)
 
@@ -211,11 +242,14 @@ class Trainer:
             scales = self.on_mesh(reduce.scales(self.exponents))
             inputs = self.state[0], batch, self.on_mesh(weights), scales, slots
             total, largest, norm, losses = self.cluster.run(self.gradients, *inputs, step=n)
-            sums = np.array([math.fsum(of_kind) for of_kind in np.asarray(losses).reshape(-1, len(KINDS)).T])
+            sums = np.array(
+                [math.fsum(of_kind) for of_kind in np.asarray(losses).reshape(-1, len(KINDS)).T]
+            )
             largest = np.asarray(largest)
             if not (np.isfinite(sums).all() and np.isfinite(largest).all()):
                 raise NotFinite(
-                    f"the loss of step {n} is not finite; lower optimizer.learning_rate or optimizer.clip, "
+                    f"the loss of step {n} is not finite; lower optimizer.learning_rate or "
+                    "optimizer.clip, "
                     "and train in another --workdir."
                 )
             terms = self.num_microbatches * self.mesh.shape["tensor"]
@@ -224,10 +258,16 @@ class Trainer:
             self.exponents = reduce.predict(largest, terms)
         state = self.cluster.run(self.update, self.state, total, scales, norm, step=n)
         self.adopt(state, reduce.predict(largest, terms), n + 1)
-        by_kind = {kind: s / c if c else None for kind, s, c in zip(KINDS, sums.tolist(), counts.tolist(), strict=True)}
-        return Measured(float(weights.astype(np.float64) @ sums), by_kind, float(norm), int(counts.sum()))
+        by_kind = {
+            kind: s / c if c else None
+            for kind, s, c in zip(KINDS, sums.tolist(), counts.tolist(), strict=True)
+        }
+        return Measured(
+            float(weights.astype(np.float64) @ sums), by_kind, float(norm), int(counts.sum())
+        )
 
-    # -- faults ----------------------------------------------------------------------------------------------
+    # -- faults
+    # ----------------------------------------------------------------------------------------------
 
     def _keep_copies(self, n: int) -> None:
         """Where a part of the state has no replica, its ring neighbour keeps a copy of it."""
@@ -251,7 +291,11 @@ class Trainer:
         self.cluster.reach(n, "recovering")
         self._enter(after)
         watch.lap("programs")
-        lost = [d for node in set(self.cluster.devices) - after.alive for d in self.cluster.devices[node]]
+        lost = [
+            d
+            for node in set(self.cluster.devices) - after.alive
+            for d in self.cluster.devices[node]
+        ]
         state_from = self._move_state(after.mesh, lost)
         self._keep_copies(n)
         jax.block_until_ready(self.state)
@@ -272,10 +316,14 @@ class Trainer:
         return "neighbour"
 
     def whole_state(self):
-        """The state on one device that is alive, for a last checkpoint; None if parts of it are lost."""
+        """The state on one device that is alive, for a last checkpoint; None if parts of it are
+        lost.
+        """
         alive = self.cluster.membership.alive()
         lost = [d for node in set(self.cluster.devices) - alive for d in self.cluster.devices[node]]
         if not alive or not recovery.covers(self.state, lost, self.copies):
             return None
         one = jax.sharding.SingleDeviceSharding(self.cluster.devices[min(alive)][0])
-        return recovery.reassemble(self.state, jax.tree.map(lambda _: one, self.state), lost, self.copies)
+        return recovery.reassemble(
+            self.state, jax.tree.map(lambda _: one, self.state), lost, self.copies
+        )

@@ -1,4 +1,6 @@
-"""Every experiment runs on a fresh machine, writes what it promises, and refuses bad input in a sentence."""
+"""Every experiment runs on a fresh machine, writes what it promises, and refuses bad input in a
+sentence.
+"""
 
 import json
 import subprocess
@@ -18,13 +20,47 @@ KEYS = {
     "waste_vs_fault_ratio": WASTE | {"fault_ratio"},
     "job_scale": {"architecture", "tensor", "usable_mean", "usable_min"},
     "waiting": {"architecture", "tensor", "job_share", "waiting"},
-    "cross_tor": {"algorithm", "fault_ratio", "job_scale", "cross_tor", "cross_tor_of_all", "groups"},
-    "cost": {"architecture", "dollars_per_gpu", "watts_per_gpu", "dollars_per_gbps", "watts_per_gbps"},
-    "orchestrate": {"num_nodes", "fault_ratio", "seconds_full", "seconds_incremental", "groups", "rings_changed"},
-    "goodput": {"architecture", "policy", "running", "recovering", "waiting", "work_lost", "goodput"},
+    "cross_tor": {
+        "algorithm",
+        "fault_ratio",
+        "job_scale",
+        "cross_tor",
+        "cross_tor_of_all",
+        "groups",
+    },
+    "cost": {
+        "architecture",
+        "dollars_per_gpu",
+        "watts_per_gpu",
+        "dollars_per_gbps",
+        "watts_per_gbps",
+    },
+    "orchestrate": {
+        "num_nodes",
+        "fault_ratio",
+        "seconds_full",
+        "seconds_incremental",
+        "groups",
+        "rings_changed",
+    },
+    "goodput": {
+        "architecture",
+        "policy",
+        "running",
+        "recovering",
+        "waiting",
+        "work_lost",
+        "goodput",
+    },
     "movie": {"title", "commands", "seconds"},
 }
-SMALL = {"num_gpus": 576, "draws": 2, "tensor": ["16", "32"], "fault_ratios": ["0.0", "0.05"], "job_scales": ["0.85"]}
+SMALL = {
+    "num_gpus": 576,
+    "draws": 2,
+    "tensor": ["16", "32"],
+    "fault_ratios": ["0.0", "0.05"],
+    "job_scales": ["0.85"],
+}
 OWN = {
     "cost": {"tensor": ["32"]},
     "cross_tor": {"num_gpus": 512, "tensor": ["16"]},
@@ -77,7 +113,11 @@ def test_flags_that_mean_nothing_are_named(tmp_path, capsys):
         ("waste", {"num_gpus": 16, "hops": ["2"]}, "hops=2 does not fit a ring of num_nodes=4"),
         ("waste", {"hops": ["9"]}, "hops=9 needs 9 OCSTrx bundles in a node"),
         ("waste", {"hops": ["0"]}, "there is no architecture 'khop0'"),
-        ("waste", {"trace": "none.json"}, "none.json: cannot read the trace: No such file or directory"),
+        (
+            "waste",
+            {"trace": "none.json"},
+            "none.json: cannot read the trace: No such file or directory",
+        ),
         ("waste", {"draws": 0}, "draws=0 leaves nothing to look at"),
         ("waste_vs_fault_ratio", {"fault_ratios": ["1.5"]}, "fault_ratio=1.5 is no share of nodes"),
         ("cross_tor", {"job_scales": ["0"]}, "job_scale=0.0 is no share of the cluster"),
@@ -92,11 +132,19 @@ def test_bad_input_is_one_clear_sentence(name, given, message, tmp_path):
 
 def run(*flags: str) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "launch.simulate", *flags]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
 
 
 def test_the_command_runs_and_ends_with_zero_only_if_the_job_was_done(tmp_path):
-    done = run("--experiment=cost", "--num_gpus=576", "--draws=1", "--fault_ratios=0,0.1", f"--workdir={tmp_path}")
+    done = run(
+        "--experiment=cost",
+        "--num_gpus=576",
+        "--draws=1",
+        "--fault_ratios=0,0.1",
+        f"--workdir={tmp_path}",
+    )
     assert done.returncode == 0, done.stderr
     assert "khop2 costs 31% of nvl72 per GBps." in done.stdout
     failed = run("--experiment=waste", "--tensor=6", f"--workdir={tmp_path}")
@@ -106,4 +154,7 @@ def test_the_command_runs_and_ends_with_zero_only_if_the_job_was_done(tmp_path):
 
 def test_planning_a_cluster_needs_no_jax():
     code = "import sys, launch.simulate; sys.exit('jax' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=60, check=False).returncode == 0
+    assert (
+        subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=60, check=False).returncode
+        == 0
+    )

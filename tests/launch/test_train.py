@@ -18,11 +18,15 @@ TINY = (*TRAIN, "--config=configs/tiny.py")
 LIMIT = 240  # seconds, for a command on a busy machine
 
 
-FAST = os.environ | {"XLA_FLAGS": "--xla_backend_optimization_level=0"}  # compiles faster than it trains slower
+FAST = os.environ | {
+    "XLA_FLAGS": "--xla_backend_optimization_level=0"
+}  # compiles faster than it trains slower
 
 
 def run(*arguments: str, command: tuple[str, ...] = TINY) -> subprocess.CompletedProcess:
-    return subprocess.run([*command, *arguments], cwd=ROOT, env=FAST, capture_output=True, text=True, timeout=LIMIT)
+    return subprocess.run(
+        [*command, *arguments], cwd=ROOT, env=FAST, capture_output=True, text=True, timeout=LIMIT
+    )
 
 
 def trajectory(workdir: Path) -> list[tuple]:
@@ -46,16 +50,35 @@ def test_a_run_leaves_what_the_readme_says(finished):
     assert wanted <= result.keys() and result["heldout"].keys() == {"wer", "cer", "loss"}
     assert result["samples_lost"] == result["samples_repeated"] == 0
     lines = read(finished / "metrics.jsonl")
-    named = {"step", "loss", "loss_text", "loss_audio", "grad_norm", "devices", "generation", "sample_ids_hash"}
-    assert [line["step"] for line in lines] == list(range(result["steps"])) and named <= lines[0].keys()
-    assert "http" not in (finished / "report.html").read_text() and list((finished / "tensorboard").iterdir())
+    named = {
+        "step",
+        "loss",
+        "loss_text",
+        "loss_audio",
+        "grad_norm",
+        "devices",
+        "generation",
+        "sample_ids_hash",
+    }
+    assert [line["step"] for line in lines] == list(range(result["steps"])) and named <= lines[
+        0
+    ].keys()
+    assert "http" not in (finished / "report.html").read_text() and list(
+        (finished / "tensorboard").iterdir()
+    )
 
 
 def test_ctrl_c_saves_and_the_same_command_resumes_to_the_same_bits(finished, tmp_path):
-    process = subprocess.Popen([*TINY, f"--workdir={tmp_path}"], cwd=ROOT, env=FAST, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [*TINY, f"--workdir={tmp_path}"], cwd=ROOT, env=FAST, stderr=subprocess.PIPE, text=True
+    )
     try:
         until = time.monotonic() + LIMIT
-        while not read(tmp_path / "metrics.jsonl") and process.poll() is None and time.monotonic() < until:
+        while (
+            not read(tmp_path / "metrics.jsonl")
+            and process.poll() is None
+            and time.monotonic() < until
+        ):
             time.sleep(0.01)
         os.kill(process.pid, signal.SIGINT)
         _, said = process.communicate(timeout=LIMIT)
@@ -69,9 +92,15 @@ def test_ctrl_c_saves_and_the_same_command_resumes_to_the_same_bits(finished, tm
 
 @pytest.mark.slow
 def test_a_killed_run_goes_on_from_its_last_whole_checkpoint_to_the_same_bits(finished, tmp_path):
-    process = subprocess.Popen([*TINY, f"--workdir={tmp_path}"], cwd=ROOT, env=FAST, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [*TINY, f"--workdir={tmp_path}"], cwd=ROOT, env=FAST, stdout=subprocess.DEVNULL
+    )
     until = time.monotonic() + LIMIT
-    while len(read(tmp_path / "metrics.jsonl")) < 5 and process.poll() is None and time.monotonic() < until:
+    while (
+        len(read(tmp_path / "metrics.jsonl")) < 5
+        and process.poll() is None
+        and time.monotonic() < until
+    ):
         time.sleep(0.01)
     process.kill()
     assert process.wait() == -signal.SIGKILL and not (tmp_path / "result.json").exists()
@@ -89,7 +118,9 @@ def test_where_no_ring_is_left_the_command_fails_and_says_how_many_nodes_it_need
 
 def test_a_mistyped_field_is_named_before_anything_starts(tmp_path):
     refused = run("--config.data.microbach=2", f"--workdir={tmp_path}/never")
-    assert refused.returncode != 0 and "microbach" in refused.stderr and "microbatch" in refused.stderr
+    assert (
+        refused.returncode != 0 and "microbach" in refused.stderr and "microbatch" in refused.stderr
+    )
     assert not (tmp_path / "never").exists()
 
 

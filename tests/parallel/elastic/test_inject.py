@@ -23,7 +23,9 @@ def state_on(nodes: EmulatedCluster, ids: list[int], array=None) -> jax.Array:
     """An array whose rows are split over the GPUs of each node and replicated over the nodes."""
     grid = np.array([nodes.devices[node] for node in ids]).reshape(len(ids), 1, GPUS)
     mesh = Mesh(grid, ("data", "fsdp", "tensor"), axis_types=(AxisType.Auto,) * 3)
-    return jax.device_put(np.arange(8.0) if array is None else array, NamedSharding(mesh, P("tensor")))
+    return jax.device_put(
+        np.arange(8.0) if array is None else array, NamedSharding(mesh, P("tensor"))
+    )
 
 
 def shards_by_node(nodes: EmulatedCluster, array: jax.Array) -> dict[int, list[jax.Array]]:
@@ -77,7 +79,10 @@ def test_a_step_with_a_lost_node_fails_before_it_is_dispatched_and_names_nobody(
         with pytest.raises(NodeFailure) as failure:
             nodes.run(dispatched.append, state, step=5)
     assert not dispatched
-    assert str(failure.value) == "step 5 failed: a node that takes part is gone; ask the membership which."
+    assert (
+        str(failure.value)
+        == "step 5 failed: a node that takes part is gone; ask the membership which."
+    )
 
 
 def test_a_node_lost_in_the_middle_fails_the_step_once_the_survivors_are_done():
@@ -145,7 +150,9 @@ def test_an_array_of_random_keys_is_not_dispatched_with_deleted_parts():
 
 
 def test_a_fault_happens_once_however_often_its_step_is_repeated():
-    plan = FaultPlan().lose(node=3, step=5).lose(node=4, step=5, moment="during").back(node=3, step=6)
+    plan = (
+        FaultPlan().lose(node=3, step=5).lose(node=4, step=5, moment="during").back(node=3, step=6)
+    )
     start = time.time()
     with cluster(plan) as nodes:
         for step in (5, 5, 6, 5):
@@ -196,5 +203,7 @@ def test_a_plan_that_names_a_node_that_is_not_there_is_refused():
 
 
 def test_more_nodes_than_devices_are_refused():
-    with pytest.raises(ValueError, match=r"9 nodes of 2 need 18 devices, this process has 16; set jax_num_cpu"):
+    with pytest.raises(
+        ValueError, match=r"9 nodes of 2 need 18 devices, this process has 16; set jax_num_cpu"
+    ):
         EmulatedCluster(9, 2, FaultPlan())

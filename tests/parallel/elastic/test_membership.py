@@ -124,7 +124,9 @@ def test_waiting_ends_with_the_beat_that_changes_the_members():
 def test_waiting_is_bounded_and_says_what_it_waited_for():
     members, _ = members_by_hand()
     members.beat(0, 1)
-    with pytest.raises(TimeoutError, match=r"in 0.01 s no node went or came: alive are still \[0, 1\]"):
+    with pytest.raises(
+        TimeoutError, match=r"in 0.01 s no node went or came: alive are still \[0, 1\]"
+    ):
         members.wait_until_changed(members.alive(), limit_s=0.01)
 
 

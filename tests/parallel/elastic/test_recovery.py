@@ -15,17 +15,27 @@ from parallel.fabric.faults import FaultPlan
 
 NODES, GPUS = 8, 2
 AXES = ("data", "fsdp", "tensor")
-SPECS = [P(), P("tensor"), P("fsdp", "tensor"), P("tensor", "fsdp"), P(("fsdp", "tensor")), P(None, "fsdp"), P("data")]
+SPECS = [
+    P(),
+    P("tensor"),
+    P("fsdp", "tensor"),
+    P("tensor", "fsdp"),
+    P(("fsdp", "tensor")),
+    P(None, "fsdp"),
+    P("data"),
+]
 SHAPES = [(), (48,), (48, 96), (96, 48, 1)]  # divisible by every mesh below
 
 
 def mesh_on(nodes: list[int], fsdp: int, tensor: int) -> Mesh:
-    devices = np.array([device for node in nodes for device in jax.devices()[node * GPUS:(node + 1) * GPUS]])
+    devices = np.array(
+        [device for node in nodes for device in jax.devices()[node * GPUS : (node + 1) * GPUS]]
+    )
     return Mesh(devices.reshape(-1, fsdp, tensor), AXES, axis_types=(AxisType.Auto,) * 3)
 
 
 def devices_of(nodes) -> list[jax.Device]:
-    return [device for node in nodes for device in jax.devices()[node * GPUS:(node + 1) * GPUS]]
+    return [device for node in nodes for device in jax.devices()[node * GPUS : (node + 1) * GPUS]]
 
 
 def lose(tree, nodes) -> None:
@@ -70,12 +80,23 @@ def losses(draw):
     old = draw(meshes(list(range(NODES))))
     new = draw(meshes([node for node in range(NODES) if node not in lost]))
     fits = [(shape, spec) for shape in SHAPES for spec in SPECS if len(spec) <= len(shape)]
-    leaves = draw(st.lists(st.tuples(st.sampled_from(fits), st.sampled_from(["float32", "bfloat16", "int32"])),
-                           min_size=1, max_size=4))
-    values = {f"w{i}": np.arange(np.prod(shape, dtype=int)).reshape(shape).astype(dtype)
-              for i, ((shape, _), dtype) in enumerate(leaves)}
+    leaves = draw(
+        st.lists(
+            st.tuples(st.sampled_from(fits), st.sampled_from(["float32", "bfloat16", "int32"])),
+            min_size=1,
+            max_size=4,
+        )
+    )
+    values = {
+        f"w{i}": np.arange(np.prod(shape, dtype=int)).reshape(shape).astype(dtype)
+        for i, ((shape, _), dtype) in enumerate(leaves)
+    }
     specs = {f"w{i}": spec for i, ((_, spec), _) in enumerate(leaves)}
-    return values, *({name: NamedSharding(mesh, spec) for name, spec in specs.items()} for mesh in (old, new)), lost
+    return (
+        values,
+        *({name: NamedSharding(mesh, spec) for name, spec in specs.items()} for mesh in (old, new)),
+        lost,
+    )
 
 
 @settings(max_examples=80)
@@ -83,8 +104,12 @@ def losses(draw):
 def test_the_new_tree_has_the_bits_of_the_old_or_is_reported_lost(case):
     values, old, new, lost = case
     tree = reassemble_ref(values, old)
-    ring = list(dict.fromkeys(device.id // GPUS for device in next(iter(old.values())).mesh.devices.flat))
-    snapshot = keep(tree, keepers([ring]), {node: devices_of([node]) for node in range(NODES)}, step=0)
+    ring = list(
+        dict.fromkeys(device.id // GPUS for device in next(iter(old.values())).mesh.devices.flat)
+    )
+    snapshot = keep(
+        tree, keepers([ring]), {node: devices_of([node]) for node in range(NODES)}, step=0
+    )
     jax.block_until_ready(snapshot.copies)
     kept = covers_ref(tree, lost, snapshot)
     lose((tree, snapshot.copies), lost)  # from here on a read of what was lost raises
@@ -99,7 +124,9 @@ def test_the_new_tree_has_the_bits_of_the_old_or_is_reported_lost(case):
     for name in values:
         assert result[name].dtype == values[name].dtype
         assert result[name].sharding == new[name]
-        for got, want in zip(result[name].addressable_shards, wanted[name].addressable_shards, strict=True):
+        for got, want in zip(
+            result[name].addressable_shards, wanted[name].addressable_shards, strict=True
+        ):
             assert (got.device, got.index) == (want.device, want.index)
             assert np.asarray(got.data).tobytes() == np.asarray(want.data).tobytes()
 
@@ -108,8 +135,12 @@ def test_the_new_tree_has_the_bits_of_the_old_or_is_reported_lost(case):
 @settings(max_examples=30)
 def test_with_a_snapshot_any_one_node_may_go(count, data):
     ring = data.draw(st.permutations(range(NODES)))[:count]
-    tree = jax.device_put(np.zeros((48, 2)), NamedSharding(mesh_on(ring, count, GPUS), P("fsdp", "tensor")))
-    snapshot = keep(tree, keepers([ring]), {node: devices_of([node]) for node in range(NODES)}, step=0)
+    tree = jax.device_put(
+        np.zeros((48, 2)), NamedSharding(mesh_on(ring, count, GPUS), P("fsdp", "tensor"))
+    )
+    snapshot = keep(
+        tree, keepers([ring]), {node: devices_of([node]) for node in range(NODES)}, step=0
+    )
     for node in ring:
         assert not covers(tree, devices_of([node]))
         assert covers(tree, devices_of([node]), snapshot)
@@ -120,16 +151,23 @@ def test_a_block_that_stays_where_it_is_is_not_copied():
     tree = jax.device_put(np.arange(24.0), sharding)
     result = reassemble(tree, NamedSharding(mesh_on([0, 2], 1, 2), P("tensor")), devices_of([1]))
     before = {shard.device: shard.data.unsafe_buffer_pointer() for shard in tree.addressable_shards}
-    after = {shard.device: shard.data.unsafe_buffer_pointer() for shard in result.addressable_shards}
+    after = {
+        shard.device: shard.data.unsafe_buffer_pointer() for shard in result.addressable_shards
+    }
     assert after == {device: before[device] for device in devices_of([0, 2])}
 
 
 def test_what_lies_on_a_lost_device_is_not_even_read_while_it_is_readable():
     sharding = NamedSharding(mesh_on([1, 2], 1, 2), P("tensor"))
     good, poison = np.arange(12.0), np.full(12, np.nan)
-    blocks = [jax.device_put(poison if device in devices_of([1]) else good, device) for device in devices_of([1, 2])]
+    blocks = [
+        jax.device_put(poison if device in devices_of([1]) else good, device)
+        for device in devices_of([1, 2])
+    ]
     tree = jax.make_array_from_single_device_arrays((24,), sharding, blocks)
-    assert not np.isnan(reassemble(tree, NamedSharding(mesh_on([0, 3, 4], 1, 3), P("tensor")), devices_of([1]))).any()
+    assert not np.isnan(
+        reassemble(tree, NamedSharding(mesh_on([0, 3, 4], 1, 3), P("tensor")), devices_of([1]))
+    ).any()
 
 
 def test_a_node_that_came_back_is_not_believed_to_have_kept_its_part():
@@ -139,9 +177,18 @@ def test_a_node_that_came_back_is_not_believed_to_have_kept_its_part():
 
 
 def test_a_lost_block_is_named():
-    tree = {"layer": [jax.device_put(np.zeros((4, 6)), NamedSharding(mesh_on([1, 2], 2, 2), P("fsdp", "tensor")))]}
-    with pytest.raises(StateLost, match=r"\['layer'\]\[0\]\[2:4, 0:3\] is on no node that is left, neither as a "
-                                        "replica nor as a copy; go back to the last checkpoint"):
+    tree = {
+        "layer": [
+            jax.device_put(
+                np.zeros((4, 6)), NamedSharding(mesh_on([1, 2], 2, 2), P("fsdp", "tensor"))
+            )
+        ]
+    }
+    with pytest.raises(
+        StateLost,
+        match=r"\['layer'\]\[0\]\[2:4, 0:3\] is on no node that is left, neither as a "
+        "replica nor as a copy; go back to the last checkpoint",
+    ):
         reassemble(tree, jax.tree.map(lambda leaf: leaf.sharding, tree), devices_of([2]))
 
 
@@ -154,11 +201,16 @@ def test_an_array_of_which_nothing_is_left_is_lost_not_an_error():
 def test_random_keys_move_with_the_rest():
     keys = jax.device_put(jax.random.key(3), NamedSharding(mesh_on([1, 2], 1, 2), P()))
     result = reassemble(keys, NamedSharding(mesh_on([2, 3], 1, 2), P()), devices_of([1]))
-    np.testing.assert_array_equal(jax.random.key_data(result), jax.random.key_data(jax.random.key(3)))
+    np.testing.assert_array_equal(
+        jax.random.key_data(result), jax.random.key_data(jax.random.key(3))
+    )
 
 
 def test_a_hundred_leaves_that_stay_take_no_tenth_of_a_second():
-    old, new = (NamedSharding(mesh_on(nodes, 2, 2), P("fsdp", "tensor")) for nodes in (range(8), range(2, 8)))
+    old, new = (
+        NamedSharding(mesh_on(nodes, 2, 2), P("fsdp", "tensor"))
+        for nodes in (range(8), range(2, 8))
+    )
     seconds = []
     for _ in range(3):
         tree = [jax.device_put(np.zeros((16, 16)), old) for _ in range(100)]
@@ -170,7 +222,9 @@ def test_a_hundred_leaves_that_stay_take_no_tenth_of_a_second():
 
 def test_a_run_through_losses_and_a_return_ends_like_one_without():
     """State sharded over all nodes, so that every loss takes the only live copy of something."""
-    plan = FaultPlan.parse("lose 3 before 2; lose 5 during 4; lose 6 recovering 4; back 3 before 6; back 5 before 6")
+    plan = FaultPlan.parse(
+        "lose 3 before 2; lose 5 during 4; lose 6 recovering 4; back 3 before 6; back 5 before 6"
+    )
     advance = jax.jit(lambda x, step: 3 * x + step)
 
     def shard_over(alive) -> NamedSharding:
@@ -214,4 +268,16 @@ def test_a_run_through_losses_and_a_return_ends_like_one_without():
     for step in range(8):
         want = 3 * want + np.int32(step)
     np.testing.assert_array_equal(state, want)
-    assert meshes == [16, 16, 16, 12, 12, 12, 12, 8, 8, 12, 12]  # steps 2, 4 and 4 again were tried in vain
+    assert meshes == [
+        16,
+        16,
+        16,
+        12,
+        12,
+        12,
+        12,
+        8,
+        8,
+        12,
+        12,
+    ]  # steps 2, 4 and 4 again were tried in vain

@@ -17,12 +17,15 @@ def node_of(device: jax.Device) -> int:
 
 
 def devices_of_nodes() -> dict[int, list[jax.Device]]:
-    return {node: jax.devices()[node * GPUS:(node + 1) * GPUS] for node in range(NODES)}
+    return {node: jax.devices()[node * GPUS : (node + 1) * GPUS] for node in range(NODES)}
 
 
 def on_mesh(array: np.ndarray, shape: tuple[int, int, int], spec: P) -> jax.Array:
-    mesh = Mesh(np.array(jax.devices()).reshape(shape), ("data", "fsdp", "tensor"),
-                axis_types=(AxisType.Auto,) * 3)
+    mesh = Mesh(
+        np.array(jax.devices()).reshape(shape),
+        ("data", "fsdp", "tensor"),
+        axis_types=(AxisType.Auto,) * 3,
+    )
     return jax.device_put(array, NamedSharding(mesh, spec))
 
 
@@ -53,21 +56,26 @@ def test_nobody_keeps_for_more_than_two_where_rings_have_neighbours(groups):
     assert all(list(found.values()).count(node) <= 2 for node in found)
 
 
-@pytest.mark.parametrize(("shape", "spec", "least"), [
-    ((4, 2, 2), P("fsdp", "tensor"), 4),
-    ((2, 4, 2), P("fsdp", "tensor"), 2),
-    ((1, 8, 2), P("fsdp", "tensor"), 1),
-    ((1, 8, 2), P(), 8),
-    ((8, 1, 2), P(None, "tensor"), 8),
-    ((1, 8, 2), P("fsdp"), 1),  # two devices of one node hold the same rows
-])
+@pytest.mark.parametrize(
+    ("shape", "spec", "least"),
+    [
+        ((4, 2, 2), P("fsdp", "tensor"), 4),
+        ((2, 4, 2), P("fsdp", "tensor"), 2),
+        ((1, 8, 2), P("fsdp", "tensor"), 1),
+        ((1, 8, 2), P(), 8),
+        ((8, 1, 2), P(None, "tensor"), 8),
+        ((1, 8, 2), P("fsdp"), 1),  # two devices of one node hold the same rows
+    ],
+)
 def test_replicas_counts_nodes_not_devices(shape, spec, least):
     assert replicas({"w": on_mesh(np.zeros((16, 4)), shape, spec)}, node_of) == least
 
 
 def test_replicas_is_that_of_the_worst_leaf():
-    tree = {"w": on_mesh(np.zeros((16, 4)), (1, 8, 2), P("fsdp", "tensor")),
-            "step": on_mesh(np.zeros(()), (1, 8, 2), P())}
+    tree = {
+        "w": on_mesh(np.zeros((16, 4)), (1, 8, 2), P("fsdp", "tensor")),
+        "step": on_mesh(np.zeros(()), (1, 8, 2), P()),
+    }
     assert replicas(tree, node_of) == 1
 
 
@@ -78,15 +86,22 @@ def test_a_snapshot_lies_on_the_same_gpu_of_the_keeper():
     snapshot = keep(tree, keeper_of, devices_of_nodes(), step=7)
     assert snapshot.step == 7
     for shard in tree["w"].addressable_shards:
-        box = tuple(side.indices(size)[:2] for side, size in zip(shard.index, values.shape, strict=True))
+        box = tuple(
+            side.indices(size)[:2] for side, size in zip(shard.index, values.shape, strict=True)
+        )
         copy = snapshot.copies[0][box]
-        assert copy.device == jax.devices()[keeper_of[node_of(shard.device)] * GPUS + shard.device.id % GPUS]
+        assert (
+            copy.device
+            == jax.devices()[keeper_of[node_of(shard.device)] * GPUS + shard.device.id % GPUS]
+        )
         np.testing.assert_array_equal(copy, values[shard.index])
 
 
 def test_nothing_is_copied_where_a_replica_lives():
-    tree = {"w": on_mesh(np.zeros((16, 4)), (2, 4, 2), P("fsdp", "tensor")),
-            "step": on_mesh(np.zeros(()), (1, 8, 2), P())}
+    tree = {
+        "w": on_mesh(np.zeros((16, 4)), (2, 4, 2), P("fsdp", "tensor")),
+        "step": on_mesh(np.zeros(()), (1, 8, 2), P()),
+    }
     assert keep(tree, keepers([range(NODES)]), devices_of_nodes(), step=0).copies == ({}, {})
 
 

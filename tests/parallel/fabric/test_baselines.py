@@ -1,4 +1,6 @@
-"""Every architecture counts its rings as a plain reading of its rule does, and none beats the ideal."""
+"""Every architecture counts its rings as a plain reading of its rule does, and none beats the
+ideal.
+"""
 
 import numpy as np
 import pytest
@@ -15,13 +17,22 @@ NAMES = ("big_switch", "khop2", "khop3", "nvl36", "nvl72", "nvl576", "tpuv4", "s
 def groups_ref(name: str, alive: list[bool], gpus_per_node: int, tensor: int) -> int:
     """GPU by GPU, domain by domain."""
     gpus = [there for there in alive for _ in range(gpus_per_node)]
-    islands = {"big_switch": len(gpus), "nvl36": 36, "nvl72": 72, "nvl576": 576, "dgx": 8, "tpuv4": 64}
+    islands = {
+        "big_switch": len(gpus),
+        "nvl36": 36,
+        "nvl72": 72,
+        "nvl576": 576,
+        "dgx": 8,
+        "tpuv4": 64,
+    }
     size = islands.get(name, tensor)
     domains = [gpus[start : start + size] for start in range(0, len(gpus), size)]
     if name in ("tpuv4", "sip_ring"):
         if tensor > size:
             return sum(domain == [True] * size for domain in domains) // -(-tensor // size)
-        slices = [d[at : at + tensor] for d in domains for at in range(0, size // tensor * tensor, tensor)]
+        slices = [
+            d[at : at + tensor] for d in domains for at in range(0, size // tensor * tensor, tensor)
+        ]
         return slices.count([True] * tensor)
     return sum(sum(domain) // tensor for domain in domains)
 
@@ -32,7 +43,11 @@ def states(draw):
     num_nodes = draw(st.integers(8, 80))
     tensor = draw(st.sampled_from([1, 2, 4, 8, 16, 24, 32, 64, 128]))
     random = np.random.default_rng(draw(st.integers(0, 10**6)))
-    return random.random((3, num_nodes)) > draw(st.sampled_from([0.0, 0.05, 0.3, 1.0])), gpus_per_node, tensor
+    return (
+        random.random((3, num_nodes)) > draw(st.sampled_from([0.0, 0.05, 0.3, 1.0])),
+        gpus_per_node,
+        tensor,
+    )
 
 
 @settings(max_examples=120)
@@ -42,7 +57,9 @@ def test_switches_and_fixed_rings_count_as_gpu_by_gpu(state, name):
     if tensor % gpus_per_node and gpus_per_node % tensor:
         return
     counted = architecture(name).num_groups(alive, gpus_per_node, tensor)
-    assert counted.tolist() == [groups_ref(name, row.tolist(), gpus_per_node, tensor) for row in alive]
+    assert counted.tolist() == [
+        groups_ref(name, row.tolist(), gpus_per_node, tensor) for row in alive
+    ]
 
 
 @pytest.mark.parametrize("wraps", [True, False])
@@ -52,13 +69,24 @@ def test_khop_counts_what_place_forms_for_every_failure_set_of_nine_nodes(hops, 
     topology = (KHopRing if wraps else KHopLine)(9, hops)
     for nodes_per_group in (2, 3):
         counted = KHop(hops, wraps).num_groups(alive, 4, 4 * nodes_per_group)
-        formed = [len(place(topology, np.flatnonzero(~row), nodes_per_group).groups) for row in alive]
+        formed = [
+            len(place(topology, np.flatnonzero(~row), nodes_per_group).groups) for row in alive
+        ]
         assert counted.tolist() == formed
 
 
 @settings(max_examples=40)
-@given(st.integers(9, 200), st.integers(1, 4), st.booleans(), st.floats(0, 0.5), st.integers(1, 6), st.integers(0, 999))
-def test_khop_counts_what_place_forms_in_larger_fabrics(num_nodes, hops, wraps, ratio, nodes_per_group, seed):
+@given(
+    st.integers(9, 200),
+    st.integers(1, 4),
+    st.booleans(),
+    st.floats(0, 0.5),
+    st.integers(1, 6),
+    st.integers(0, 999),
+)
+def test_khop_counts_what_place_forms_in_larger_fabrics(
+    num_nodes, hops, wraps, ratio, nodes_per_group, seed
+):
     alive = np.random.default_rng(seed).random((2, num_nodes)) > ratio
     topology = (KHopRing if wraps else KHopLine)(num_nodes, hops)
     formed = [len(place(topology, np.flatnonzero(~row), nodes_per_group).groups) for row in alive]
@@ -73,15 +101,23 @@ def test_big_switch_is_never_beaten_and_longer_reach_never_wastes_more(state):
         return
     wasted = {name: waste(architecture(name), alive, gpus_per_node, tensor) for name in NAMES}
     assert all((wasted["big_switch"] <= other).all() for other in wasted.values())
-    reach = [waste(architecture(f"khop{hops}"), alive, gpus_per_node, tensor) for hops in (1, 2, 3, 4)]
+    reach = [
+        waste(architecture(f"khop{hops}"), alive, gpus_per_node, tensor) for hops in (1, 2, 3, 4)
+    ]
     assert all((longer <= shorter).all() for shorter, longer in zip(reach, reach[1:], strict=False))
     assert all((share >= 0).all() for share in wasted.values())
 
 
 def test_what_the_remainders_of_domains_cost_without_a_fault():
     alive = np.ones(720, bool)
-    lost = {(name, t): round(float(waste(architecture(name), alive, 4, t)), 4) for name in NAMES for t in (16, 32, 64)}
-    assert lost["nvl36", 16] == lost["nvl36", 32] == lost["nvl72", 16] == lost["nvl72", 64] == 0.1111
+    lost = {
+        (name, t): round(float(waste(architecture(name), alive, 4, t)), 4)
+        for name in NAMES
+        for t in (16, 32, 64)
+    }
+    assert (
+        lost["nvl36", 16] == lost["nvl36", 32] == lost["nvl72", 16] == lost["nvl72", 64] == 0.1111
+    )
     assert lost["nvl36", 64] == 1 and lost["dgx", 16] == 1
     assert lost["nvl576", 64] == lost["tpuv4", 32] == lost["sip_ring", 64] == lost["khop2", 32] == 0
 
@@ -99,9 +135,18 @@ def test_states_of_any_shape_are_counted():
     [
         (lambda: architecture("torus"), "there is no architecture 'torus': take big_switch, dgx"),
         (lambda: architecture("khop0"), "no architecture 'khop0'"),
-        (lambda: architecture("nvl72").num_groups(np.ones(9, bool), 4, 6), "tensor=6 GPUs do not fit nodes of gpus"),
-        (lambda: architecture("nvl72").num_groups(np.ones(9, bool), 4, 0), "take a multiple of 4, or a divisor"),
-        (lambda: architecture("khop3").num_groups(np.ones(9, bool), 2, 4), "hops=3 needs 3 OCSTrx bundles in a node"),
+        (
+            lambda: architecture("nvl72").num_groups(np.ones(9, bool), 4, 6),
+            "tensor=6 GPUs do not fit nodes of gpus",
+        ),
+        (
+            lambda: architecture("nvl72").num_groups(np.ones(9, bool), 4, 0),
+            "take a multiple of 4, or a divisor",
+        ),
+        (
+            lambda: architecture("khop3").num_groups(np.ones(9, bool), 2, 4),
+            "hops=3 needs 3 OCSTrx bundles in a node",
+        ),
     ],
 )
 def test_bad_input_is_one_sentence(call, message):

@@ -1,4 +1,6 @@
-"""One broken part is gone round: every fibre and every OCSTrx of every small world, against brute force."""
+"""One broken part is gone round: every fibre and every OCSTrx of every small world, against brute
+force.
+"""
 
 import itertools
 
@@ -54,7 +56,9 @@ def broken_boards(topology, gpus_per_node: int):
             yield board
 
 
-@pytest.mark.parametrize("topology", [KHopLine(6, 1), KHopLine(7, 2), KHopRing(6, 2), KHopRing(7, 2)], ids=str)
+@pytest.mark.parametrize(
+    "topology", [KHopLine(6, 1), KHopLine(7, 2), KHopRing(6, 2), KHopRing(7, 2)], ids=str
+)
 def test_one_broken_part_costs_no_more_groups_than_it_must(topology):
     for board, m in itertools.product(broken_boards(topology, gpus_per_node=2), (2, 3)):
         damage = board.damage()
@@ -82,7 +86,10 @@ def test_far_from_the_damage_nothing_is_searched():
     groups = place_around(damage, line, failed={5, 3000}, nodes_per_group=4).groups
     used = sorted(node for group in groups for node in group)
     assert len(groups) == 3998 // 4 and len(set(used)) == len(used)
-    assert not any({2000, 2001} <= set(group) and abs(group.index(2000) - group.index(2001)) == 1 for group in groups)
+    assert not any(
+        {2000, 2001} <= set(group) and abs(group.index(2000) - group.index(2001)) == 1
+        for group in groups
+    )
 
 
 def test_a_whole_fabric_is_placed_as_ever():

@@ -1,4 +1,6 @@
-"""The drawing is well-formed, needs nothing from elsewhere, and shows every ring, spare and failed node."""
+"""The drawing is well-formed, needs nothing from elsewhere, and shows every ring, spare and failed
+node.
+"""
 
 import re
 import xml.etree.ElementTree as ElementTree
@@ -13,7 +15,9 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 def drawn(**changes):
-    settings = dict(num_nodes=8, gpus_per_node=4, hops=2, groups=[[0, 1], [2, 4]], failed=[3], title="A & B")
+    settings = dict(
+        num_nodes=8, gpus_per_node=4, hops=2, groups=[[0, 1], [2, 4]], failed=[3], title="A & B"
+    )
     text = fabric_svg(**(settings | changes))
     return text, ElementTree.fromstring(text)
 
@@ -27,8 +31,11 @@ def test_the_drawing_is_one_file_without_links_or_styles():
 
 def test_every_ring_has_its_own_ink_and_dash():
     _, root = drawn(num_nodes=20, groups=[[2 * i, 2 * i + 1] for i in range(10)], failed=[])
-    looks = {(p.get("stroke"), p.get("stroke-dasharray")) for p in root.iter(f"{SVG}path")
-             if p.get("d").endswith("Z") and p.get("stroke") in INKS}
+    looks = {
+        (p.get("stroke"), p.get("stroke-dasharray"))
+        for p in root.iter(f"{SVG}path")
+        if p.get("d").endswith("Z") and p.get("stroke") in INKS
+    }
     assert len(looks) == 10
     assert len({dash for _, dash in looks}) == 5
 
@@ -58,7 +65,11 @@ def test_an_empty_group_keeps_the_ink_of_the_next():
 @pytest.mark.parametrize("num_nodes", [2, 6, 9, 32, 40, 41, 60, 100])
 @pytest.mark.parametrize("wraps", [True, False])
 def test_nodes_of_any_fabric_stand_apart(num_nodes, wraps):
-    track = circle(num_nodes, 68.0, wraps) if num_nodes <= 40 else rows(num_nodes, 68.0, wraps, height=140)
+    track = (
+        circle(num_nodes, 68.0, wraps)
+        if num_nodes <= 40
+        else rows(num_nodes, 68.0, wraps, height=140)
+    )
     places = track.at(np.arange(num_nodes))
     distance = np.linalg.norm(places[:, None] - places[None], axis=-1) + 1e9 * np.eye(num_nodes)
     assert distance.min() > 60
@@ -74,7 +85,10 @@ def test_a_ring_may_pass_the_end_of_the_fabric_only_where_it_wraps():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (dict(groups=[[0, 3]], failed=[]), "No wire joins node 0 to node 3: they are 3 apart and hops=2"),
+        (
+            dict(groups=[[0, 3]], failed=[]),
+            "No wire joins node 0 to node 3: they are 3 apart and hops=2",
+        ),
         (dict(groups=[[3, 4]]), "Ring 0 holds node 3, which has failed or is in a ring already"),
         (dict(groups=[[0, 1], [1, 2]]), "Ring 1 holds node 1"),
         (dict(groups=[[8]]), "Node 8 is not in this fabric"),

@@ -6,7 +6,9 @@ from hypothesis import strategies as st
 
 from parallel.fabric.faults import MOMENTS, Event, FaultPlan
 
-losses = st.builds(Event, st.just("lose"), st.integers(0, 20), st.integers(0, 50), st.sampled_from(MOMENTS))
+losses = st.builds(
+    Event, st.just("lose"), st.integers(0, 20), st.integers(0, 50), st.sampled_from(MOMENTS)
+)
 returns = st.builds(Event, st.just("back"), st.integers(0, 20), st.integers(0, 50))
 plans = st.builds(FaultPlan, st.lists(losses | returns, max_size=12).map(tuple))
 
@@ -25,8 +27,17 @@ def test_text_of_a_plan():
 
 
 def test_away_by_hand():
-    plan = FaultPlan.parse("lose 3 before 5; lose 1 saving 6; lose 0 during 7; lose 4 recovering 7; back 3 before 9")
-    assert [sorted(plan.away(step)) for step in range(4, 10)] == [[], [3], [3], [0, 1, 3, 4], [0, 1, 3, 4], [0, 1, 4]]
+    plan = FaultPlan.parse(
+        "lose 3 before 5; lose 1 saving 6; lose 0 during 7; lose 4 recovering 7; back 3 before 9"
+    )
+    assert [sorted(plan.away(step)) for step in range(4, 10)] == [
+        [],
+        [3],
+        [3],
+        [0, 1, 3, 4],
+        [0, 1, 3, 4],
+        [0, 1, 4],
+    ]
 
 
 def test_events_of_one_moment():
@@ -40,7 +51,10 @@ def test_events_of_one_moment():
     "text, message",
     [
         ("lose 9 before 5", "'lose 9 before 5': there is no node 9, only nodes 0 to 7."),
-        ("lose 3 before 5; lose 3 during 6", "'lose 3 during 6': node 3 is already away; let it come back first."),
+        (
+            "lose 3 before 5; lose 3 during 6",
+            "'lose 3 during 6': node 3 is already away; let it come back first.",
+        ),
         ("back 3 before 9", "'back 3 before 9': node 3 is not away; lose it first."),
     ],
 )
@@ -54,7 +68,9 @@ def test_a_possible_plan_passes():
     FaultPlan.parse("lose 3 before 5; back 3 before 9; lose 3 during 9").check(num_nodes=8)
 
 
-@pytest.mark.parametrize("text", ["loose 3 before 5", "lose 3", "lose -1 before 2", "lose 3 before 5;", "lose 3 at 5"])
+@pytest.mark.parametrize(
+    "text", ["loose 3 before 5", "lose 3", "lose -1 before 2", "lose 3 before 5;", "lose 3 at 5"]
+)
 def test_text_that_is_no_plan_is_refused(text):
     with pytest.raises(ValueError, match="not an event of a fault plan|names no moment"):
         FaultPlan.parse(text)

@@ -48,7 +48,11 @@ def align_ref(alive: np.ndarray, m: int, reach: int) -> dict[int, int]:
 def test_two_rows_are_aligned_as_well_as_can_be():
     random = np.random.default_rng(0)
     for _ in range(40):
-        columns, m, reach = random.integers(2, 10), int(random.integers(1, 4)), int(random.integers(1, 4))
+        columns, m, reach = (
+            random.integers(2, 10),
+            int(random.integers(1, 4)),
+            int(random.integers(1, 4)),
+        )
         alive = random.random((2, columns)) > random.random() / 2
         sweep = align(alive, m, reach)
         fewest = {n: int(crossing) for n, crossing in enumerate(sweep.crossing) if crossing < NEVER}
@@ -71,7 +75,9 @@ def test_one_fault_costs_one_node_of_the_other_row_and_no_crossing():
 
 
 def test_traffic_by_hand():
-    tree = FatTree(num_nodes=8, nodes_per_tor=2)  # ToRs 0 to 3: nodes 0 and 4, 1 and 5, 2 and 6, 3 and 7
+    tree = FatTree(
+        num_nodes=8, nodes_per_tor=2
+    )  # ToRs 0 to 3: nodes 0 and 4, 1 and 5, 2 and 6, 3 and 7
     job = Job(num_groups=4, peers=2)
     below = traffic(tree, job, np.array([[0, 1], [4, 5], [2, 3], [6, 7]]))
     assert (below.peers_cross, below.replicas_cross) == (0, 1)
@@ -87,9 +93,13 @@ def test_hops_between_tors_are_counted_once_per_tor():
 
 
 def test_a_tree_refuses_nodes_that_do_not_fill_it():
-    with pytest.raises(ValueError, match="num_nodes=10 do not fill ToRs of nodes_per_tor=4: take 8 nodes"):
+    with pytest.raises(
+        ValueError, match="num_nodes=10 do not fill ToRs of nodes_per_tor=4: take 8 nodes"
+    ):
         FatTree(num_nodes=10, nodes_per_tor=4)
-    with pytest.raises(ValueError, match="there is no algorithm 'best': take one of greedy, paper, ours"):
+    with pytest.raises(
+        ValueError, match="there is no algorithm 'best': take one of greedy, paper, ours"
+    ):
         orchestrate("best", KHopLine(8, 2), FatTree(8, 2), (), 2, Job(2))
 
 
@@ -102,7 +112,10 @@ def jobs(draw):
     failed = draw(st.frozensets(st.integers(0, num_nodes - 1), max_size=num_nodes // 3))
     tree = FatTree(num_nodes, nodes_per_tor, tors_per_domain=draw(st.integers(2, 10)))
     m = draw(st.integers(1, 5))
-    job = Job(num_groups=draw(st.integers(1, num_nodes // m + 1)), peers=draw(st.sampled_from([1, 2, 3, 4])))
+    job = Job(
+        num_groups=draw(st.integers(1, num_nodes // m + 1)),
+        peers=draw(st.sampled_from([1, 2, 3, 4])),
+    )
     return fabric(num_nodes, hops), tree, failed, m, job
 
 
@@ -124,12 +137,16 @@ def test_ours_is_never_worse_and_every_algorithm_gives_rings_that_can_be_lit(giv
 
 @pytest.mark.parametrize("hops", [2, 3])
 def test_little_crosses_below_seven_percent_of_faults(hops):
-    """TP-32 on nodes of 4 GPUs, a job of 85 % of 8,192 GPUs: the paper's claim, by our algorithm."""
+    """TP-32 on nodes of 4 GPUs, a job of 85 % of 8,192 GPUs: the paper's claim, by our
+    algorithm.
+    """
     num_nodes = 2048
     topology, tree = KHopRing(num_nodes, hops), FatTree(num_nodes)
     job = Job(num_groups=int(0.85 * num_nodes / 8))
     for fault_ratio in (0.0, 0.02, 0.05, 0.07):
-        failed = np.random.default_rng(1).choice(num_nodes, round(fault_ratio * num_nodes), replace=False)
+        failed = np.random.default_rng(1).choice(
+            num_nodes, round(fault_ratio * num_nodes), replace=False
+        )
         ours = orchestrate("ours", topology, tree, failed.tolist(), 8, job)
         paper = orchestrate("paper", topology, tree, failed.tolist(), 8, job)
         assert ours.num_groups == job.num_groups
@@ -139,7 +156,9 @@ def test_little_crosses_below_seven_percent_of_faults(hops):
 
 
 def optimum_ref(topology, tree: FatTree, failed: set[int], m: int, wanted: int) -> int:
-    """The fewest crossing ranks of `wanted` sets of two groups, over every way to form and to pair rings."""
+    """The fewest crossing ranks of `wanted` sets of two groups, over every way to form and to pair
+    rings.
+    """
     rings = []
     for first in range(tree.num_nodes):
         paths = [(first,)]

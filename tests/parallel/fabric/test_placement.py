@@ -42,7 +42,9 @@ def rings_ref(topology, m: int) -> frozenset[int]:
 
 
 def best_ref(topology, m: int, previous: frozenset[int] = frozenset()) -> np.ndarray:
-    """For every set of healthy nodes, as bits: 1000 per group, and 1 per ring of `previous`, at best."""
+    """For every set of healthy nodes, as bits: 1000 per group, and 1 per ring of `previous`, at
+    best.
+    """
     by_lowest = [[] for _ in range(topology.num_nodes)]
     for ring in rings_ref(topology, m):
         by_lowest[(ring & -ring).bit_length() - 1].append((ring, 1000 + (ring in previous)))
@@ -51,8 +53,11 @@ def best_ref(topology, m: int, previous: frozenset[int] = frozenset()) -> np.nda
         lowest = healthy & -healthy
         best[healthy] = max(
             [best[healthy ^ lowest]]
-            + [best[healthy ^ ring] + worth for ring, worth in by_lowest[lowest.bit_length() - 1]
-               if ring & ~healthy == 0]
+            + [
+                best[healthy ^ ring] + worth
+                for ring, worth in by_lowest[lowest.bit_length() - 1]
+                if ring & ~healthy == 0
+            ]
         )
     return np.array(best)
 
@@ -186,7 +191,11 @@ def test_any_two_losses_leave_the_most_groups(topology):
 
 @pytest.mark.parametrize("topology", [KHopLine(500, 2), KHopRing(500, 2)], ids=str)
 def test_a_live_placement_sees_the_whole_of_a_long_segment(topology):
-    live, before, failed = LivePlacement(topology, {400, 401}, 7), place(topology, {400, 401}, 7), {400, 401}
+    live, before, failed = (
+        LivePlacement(topology, {400, 401}, 7),
+        place(topology, {400, 401}, 7),
+        {400, 401},
+    )
     for node in (250, 3, 251, 399, 60):
         failed.add(node)
         change, after = live.lose(node), rearrange(before, topology, failed, 7)
@@ -208,9 +217,13 @@ def test_a_node_that_goes_and_comes_back_leaves_the_same_number_of_rings(world, 
 
 
 def test_the_fewest_rings_change_in_small_worlds():
-    """Exact but for new rings that thread through one that stays, which saves a ring once in a hundred times."""
+    """Exact but for new rings that thread through one that stays, which saves a ring once in a
+    hundred times.
+    """
     random, tried, missed = np.random.default_rng(0), 0, 0
-    for topology, m in itertools.product((KHopRing(7, 2), KHopRing(8, 3), KHopLine(7, 2), KHopLine(7, 3)), (2, 3)):
+    for topology, m in itertools.product(
+        (KHopRing(7, 2), KHopRing(8, 3), KHopLine(7, 2), KHopLine(7, 3)), (2, 3)
+    ):
         for healthy in random.integers(1 << topology.num_nodes, size=12).tolist():
             failed = failed_of(healthy, topology.num_nodes)
             placement = place(topology, failed, m)
@@ -228,7 +241,11 @@ def test_the_fewest_rings_change_in_small_worlds():
 def test_rearranging_by_hand():
     line = KHopLine(num_nodes=12, hops=2)
     before = place(line, {11}, 3)
-    assert before.groups == ((0, 1, 2), (4, 5, 6), (8, 9, 10))  # the spare nodes 3 and 7 lie between
+    assert before.groups == (
+        (0, 1, 2),
+        (4, 5, 6),
+        (8, 9, 10),
+    )  # the spare nodes 3 and 7 lie between
     after = rearrange(before, line, {5, 11}, 3)
     assert after.groups == ((0, 1, 2), (3, 4, 6), (8, 9, 10))
     assert rings_changed(before, after) == 1
@@ -248,7 +265,10 @@ def test_small_groups_are_refused():
 
 def test_a_live_placement_refuses_what_cannot_happen():
     live = LivePlacement(KHopLine(4, 1), {2}, 1)
-    for act, node, message in [(live.lose, 2, "node 2 is away already"), (live.back, 1, "node 1 is there already"),
-                               (live.lose, 4, "there is no node 4: nodes are 0 to 3")]:
+    for act, node, message in [
+        (live.lose, 2, "node 2 is away already"),
+        (live.back, 1, "node 1 is there already"),
+        (live.lose, 4, "there is no node 4: nodes are 0 to 3"),
+    ]:
         with pytest.raises(ValueError, match=message):
             act(node)

@@ -23,7 +23,10 @@ def test_the_table_comes_out_to_the_cent(name):
 
 
 def test_two_hops_cost_31_percent_of_nvl72_per_bandwidth():
-    per_gbps = {name: interconnect(name).dollars / interconnect(name).bandwidth for name in ("khop2", "nvl72")}
+    per_gbps = {
+        name: interconnect(name).dollars / interconnect(name).bandwidth
+        for name in ("khop2", "nvl72")
+    }
     assert round(per_gbps["khop2"] / per_gbps["nvl72"], 2) == 0.31
 
 
@@ -33,7 +36,10 @@ def test_longer_reach_costs_more_and_larger_nodes_share_it():
 
 
 def test_idle_gpus_are_paid_for():
-    assert aggregate_dollars(khop(2), gpu_dollars=28_000, waste=0.01, faulty=0.02) == khop(2).dollars + 840
+    assert (
+        aggregate_dollars(khop(2), gpu_dollars=28_000, waste=0.01, faulty=0.02)
+        == khop(2).dollars + 840
+    )
 
 
 @pytest.mark.parametrize("name", ["sip_ring", "big_switch", "khop5"])

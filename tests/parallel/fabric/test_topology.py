@@ -64,18 +64,24 @@ def test_bundles_sit_at_positions_of_their_own(gpus_per_node):
 @pytest.mark.parametrize("gpus_per_node", [2, 3, 4, 8])
 def test_gpu_order_of_short_hops_is_out_one_half_and_back_the_other(hops, gpus_per_node):
     for nodes in ([4], [0, 1], [0, hops, hops + 1], [3, 4, 5, 6, 6 + hops]):
-        assert gpu_order(KHopLine(12, hops), nodes, gpus_per_node) == ring_order(nodes, gpus_per_node)
+        assert gpu_order(KHopLine(12, hops), nodes, gpus_per_node) == ring_order(
+            nodes, gpus_per_node
+        )
 
 
 def test_nodes_of_one_gpu_form_no_ring_of_several():
     assert ring_order([7], gpus_per_node=1) == [(7, 0)]
-    with pytest.raises(ValueError, match="need a GPU each in every node, so take nodes of at least 2"):
+    with pytest.raises(
+        ValueError, match="need a GPU each in every node, so take nodes of at least 2"
+    ):
         ring_order([0, 1], gpus_per_node=1)
 
 
 @pytest.mark.parametrize("num_nodes, hops", [(2, 1), (9, 5), (9, 0), (4, 2)])
 def test_a_ring_refuses_wires_that_do_not_fit(num_nodes, hops):
-    with pytest.raises(ValueError, match=f"hops={hops} does not fit a ring of num_nodes={num_nodes}"):
+    with pytest.raises(
+        ValueError, match=f"hops={hops} does not fit a ring of num_nodes={num_nodes}"
+    ):
         KHopRing(num_nodes, hops)
 
 
@@ -84,5 +90,7 @@ def test_nonsense_is_refused_in_a_sentence():
         KHopRing(9, 2).segments({3, 9})
     with pytest.raises(ValueError, match="both must be at least 1"):
         KHopLine(0, 1)
-    with pytest.raises(ValueError, match="no fibre joins nodes 0 and 3: a wire reaches 2 nodes far"):
+    with pytest.raises(
+        ValueError, match="no fibre joins nodes 0 and 3: a wire reaches 2 nodes far"
+    ):
         KHopLine(9, 2).port(0, 3)

@@ -1,4 +1,6 @@
-"""Traces are read whole or refused with the line; what is drawn has the rates that were asked for."""
+"""Traces are read whole or refused with the line; what is drawn has the rates that were asked
+for.
+"""
 
 import json
 import random
@@ -22,7 +24,9 @@ from parallel.fabric.trace import (
 )
 
 PUBLISHED_TRACE = Path(__file__).parents[3] / "../shared/data/infinitehbd_trace/fault_trace.json"
-published = pytest.mark.skipif(not PUBLISHED_TRACE.exists(), reason="the published trace is not on this machine")
+published = pytest.mark.skipif(
+    not PUBLISHED_TRACE.exists(), reason="the published trace is not on this machine"
+)
 
 GPU = {"Level": "Hardware Failure", "Class": "GPU", "Desc": "GPU Lost"}
 FAN = {"Level": "Hardware Failure", "Class": "Fan", "Desc": "Speed Critical (Sensor)"}
@@ -73,7 +77,12 @@ def test_the_timeline_by_hand():
 
 
 def test_events_may_stand_in_any_order_of_time():
-    ordered = [event("a", 1.0, "start"), event("b", 2.0, "start"), event("a", 3.0, "end"), event("b", 4.0, "end")]
+    ordered = [
+        event("a", 1.0, "start"),
+        event("b", 2.0, "start"),
+        event("a", 3.0, "end"),
+        event("b", 4.0, "end"),
+    ]
     read = [outages(parse(entries)) for entries in (ordered, ordered[::-1])]
     assert read[0] == read[1] == [(0, 1, 3), (1, 2, 4)]
 
@@ -102,27 +111,63 @@ LINES = b"""[
         (b"]\n", b"]]\n", "line 6: the list has ended, but the file goes on with ']'"),
         (b"2.0,", b"2.0", "line 4: this is not JSON: Expecting ',' delimiter"),
         (b"2.0", b"NaN", "line 4: this event has NaN where a number belongs"),
-        (b"2.0", b"1e999", "line 4: found inf, but event_time must be a number of days, at least 0"),
+        (
+            b"2.0",
+            b"1e999",
+            "line 4: found inf, but event_time must be a number of days, at least 0",
+        ),
         (b"2.0", b"-2.0", "line 4: found -2.0, but event_time"),
         (b"2.0", b"true", "line 4: found True, but event_time"),
         (b"2.0", b'"2.0"', "line 4: found '2.0', but event_time"),
         (b"2.0", b"1" * 5000, "line 4: found inf, but event_time"),
         (b"2.0", b"[" * 100_000, "line 4: this event is nested too deeply"),
-        (b"fault_end", b"fault_over", "line 4: found 'fault_over', but event_type must be fault_start or fault_end"),
-        (b"fault_end", b"fault_start", "line 4: node 'a' cannot start this fault again: it started on line 2"),
+        (
+            b"fault_end",
+            b"fault_over",
+            "line 4: found 'fault_over', but event_type must be fault_start or fault_end",
+        ),
+        (
+            b"fault_end",
+            b"fault_start",
+            "line 4: node 'a' cannot start this fault again: it started on line 2",
+        ),
         (b"fault_start", b"fault_end", "line 2: node 'a' ends a fault that it did not start"),
-        (b'"Desc": "z"}}\n', b'"Desc": "w"}}\n', "line 4: node 'a' ends a fault that it did not start"),
-        (b'"Desc": "z"}}\n', b'"Desc": 7}}\n', "line 4: found {.*}, but fault_type must hold a text for each of Level"),
+        (
+            b'"Desc": "z"}}\n',
+            b'"Desc": "w"}}\n',
+            "line 4: node 'a' ends a fault that it did not start",
+        ),
+        (
+            b'"Desc": "z"}}\n',
+            b'"Desc": 7}}\n',
+            "line 4: found {.*}, but fault_type must hold a text for each of Level",
+        ),
         (b'"event_time": 2.0', b'"event_tim": 2.0', "line 4: this event has no 'event_time'"),
-        (b'"event_time": 2.0', b'"node_id": "b", "event_time": 2.0', "line 4: this event has 'node_id' twice"),
-        (b' {"node_id": "a", "event_time": 2', b' 5, {"node_id": "a", "event_time": 2', "line 4: found 5.0, but an "),
-        (b'"a", "event_time": 2', b'"", "event_time": 2', "line 4: found '', but node_id must be a name"),
+        (
+            b'"event_time": 2.0',
+            b'"node_id": "b", "event_time": 2.0',
+            "line 4: this event has 'node_id' twice",
+        ),
+        (
+            b' {"node_id": "a", "event_time": 2',
+            b' 5, {"node_id": "a", "event_time": 2',
+            "line 4: found 5.0, but an ",
+        ),
+        (
+            b'"a", "event_time": 2',
+            b'"", "event_time": 2',
+            "line 4: found '', but node_id must be a name",
+        ),
         (b'"a", "event_time": 2', b'"\xff", "event_time": 2', "line 4: byte .* is not UTF-8 text"),
     ],
 )
 def test_what_is_wrong_is_refused_with_its_line(before, after, message):
     assert before in LINES
-    start, _, rest = LINES.rpartition(before) if LINES.count(before) > 1 and before != b"[" else LINES.partition(before)
+    start, _, rest = (
+        LINES.rpartition(before)
+        if LINES.count(before) > 1 and before != b"["
+        else LINES.partition(before)
+    )
     with pytest.raises(ValueError, match=message) as refused:
         parse_trace(start + after + rest)
     one_clear_sentence(str(refused.value))
@@ -134,20 +179,41 @@ def one_clear_sentence(message: str) -> None:
 
 
 def test_missing_files_and_small_clusters_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="none.json: cannot read the trace: No such file or directory"):
+    with pytest.raises(
+        ValueError, match="none.json: cannot read the trace: No such file or directory"
+    ):
         read_trace(tmp_path / "none.json")
     with pytest.raises(ValueError, match="cannot read the trace: Is a directory"):
         read_trace(tmp_path)
     path = tmp_path / "trace.json"
     path.write_text(json.dumps(SHORT))
-    with pytest.raises(ValueError, match="trace.json: the trace names 4 nodes, but .* num_nodes=3; raise it"):
+    with pytest.raises(
+        ValueError, match="trace.json: the trace names 4 nodes, but .* num_nodes=3; raise it"
+    ):
         read_trace(path, num_nodes=3)
 
 
 def mutated(events: list, luck: random.Random) -> bytes:
     """The trace with one to three things wrong, in its events or in its text."""
     events = json.loads(json.dumps(events))
-    odd = [None, True, -1, 0, 1e308, "", "a", "1.0", [], {}, [[]], {"a": 1}, "fault_end", "x" * 2000, 10**400, 3.5]
+    odd = [
+        None,
+        True,
+        -1,
+        0,
+        1e308,
+        "",
+        "a",
+        "1.0",
+        [],
+        {},
+        [[]],
+        {"a": 1},
+        "fault_end",
+        "x" * 2000,
+        10**400,
+        3.5,
+    ]
     for _ in range(luck.randint(0, 2)):
         place = luck.randrange(len(events))
         key = luck.choice(["node_id", "event_time", "event_type", "fault_type"])
@@ -177,7 +243,9 @@ def mutated(events: list, luck: random.Random) -> bytes:
         elif kind == 1:
             del text[place : place + luck.choice([1, 5, 60])]
         elif kind == 2:
-            text[place:place] = luck.choice([b",", b"]", b"{", b'"', b"\n", b"\x00", b"NaN", b"9", b"\xef\xbb\xbf"])
+            text[place:place] = luck.choice(
+                [b",", b"]", b"{", b'"', b"\n", b"\x00", b"NaN", b"9", b"\xef\xbb\xbf"]
+            )
         else:
             del text[place:]
         text = text or bytearray(b" ")
@@ -205,7 +273,9 @@ def test_a_thousand_mutated_traces_are_read_whole_or_refused_in_a_sentence():
         line = timeline(trace)
         for day in np.arange(0.13, 10, 0.37):
             away = (~line.alive[np.searchsorted(line.day, day) - 1]).sum()
-            assert away == sum(away_ref(events, node, day) for node in {e["node_id"] for e in events})
+            assert away == sum(
+                away_ref(events, node, day) for node in {e["node_id"] for e in events}
+            )
         assert {e["event_type"] for e in events} <= {"fault_start", "fault_end"}
         assert len(trace.node) <= sum(e["event_type"] == "fault_start" for e in events)
     assert read > 150 and refused > 700
@@ -233,7 +303,9 @@ def test_halves_of_servers_fail_half_as_often():
         away = 1 - line.alive.mean(axis=1)
         order = np.argsort(away)
         shares.append(np.average(away, weights=line.lasts))
-        peaks.append(away[order][np.searchsorted(np.cumsum(line.lasts[order]), 0.99 * line.lasts.sum())])
+        peaks.append(
+            away[order][np.searchsorted(np.cumsum(line.lasts[order]), 0.99 * line.lasts.sum())]
+        )
     assert np.mean(shares) == pytest.approx(0.01152, abs=0.0003)
     assert np.mean(peaks) == pytest.approx(0.0377, abs=0.003)
 
@@ -267,9 +339,13 @@ def test_random_traces_have_the_rates_they_were_asked_for(rates):
     found = fit(drawn)
     assert found.mtbf == pytest.approx(rates.mtbf, rel=0.03)
     assert found.mttr == pytest.approx(rates.mttr, rel=0.03)
-    assert found.median_repair == pytest.approx(rates.median_repair or rates.mttr * np.log(2), rel=0.05)
+    assert found.median_repair == pytest.approx(
+        rates.median_repair or rates.mttr * np.log(2), rel=0.05
+    )
     at_first = ((drawn.start <= 1e-3) & (drawn.end > 1e-3)).sum() / drawn.num_nodes
-    assert at_first == pytest.approx(rates.faulty_share, rel=0.25)  # the start is like any other day
+    assert at_first == pytest.approx(
+        rates.faulty_share, rel=0.25
+    )  # the start is like any other day
 
 
 def test_iid_faults_have_their_ratio():
@@ -284,8 +360,14 @@ def test_iid_faults_have_their_ratio():
         (lambda: Rates(0, 1), "mtbf=0 and mttr=1 must be positive numbers of days"),
         (lambda: Rates(1, float("nan")), "must be positive"),
         (lambda: Rates(10, 1, 2), "median_repair=2 must lie between 0 and mttr=1"),
-        (lambda: iid_faults(9, 1.5, 1, np.random.default_rng(0)), "fault_ratio=1.5 is no share of nodes"),
-        (lambda: fit(Trace(3, 10.0, np.array([1]), np.ones(1), np.ones(1))), "no fault lasts has no rates"),
+        (
+            lambda: iid_faults(9, 1.5, 1, np.random.default_rng(0)),
+            "fault_ratio=1.5 is no share of nodes",
+        ),
+        (
+            lambda: fit(Trace(3, 10.0, np.array([1]), np.ones(1), np.ones(1))),
+            "no fault lasts has no rates",
+        ),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(call, message):

@@ -26,7 +26,9 @@ def test_an_ocstrx_has_one_path_on_and_reaches_every_other():
     for path in PATHS:
         for other in PATHS:
             assert OCSTrx(path).switch(other).path == other
-    with pytest.raises(ValueError, match="a dead OCSTrx carries no light: it cannot switch to 'main'"):
+    with pytest.raises(
+        ValueError, match="a dead OCSTrx carries no light: it cannot switch to 'main'"
+    ):
         OCSTrx(health="dead").switch("main")
     with pytest.raises(ValueError, match="has no path 'sideways'"):
         OCSTrx().switch("sideways")
@@ -42,7 +44,9 @@ def test_every_lane_walks_the_ring(gpus_per_node):
         for module in range(OCSTRX_PER_BUNDLE):
             assert board.walk(order[0], module) == order
     orders = [gpu_order(board.topology, ring, gpus_per_node) for ring in (*rings, (6,), (7,))]
-    neighbours = {(a, b) for order in orders for a, b in zip(order, order[1:] + order[:1], strict=True)}
+    neighbours = {
+        (a, b) for order in orders for a, b in zip(order, order[1:] + order[:1], strict=True)
+    }
     assert {(circuit.a, circuit.b) for circuit in board.circuits()} == neighbours
     assert {circuit.lanes for circuit in board.circuits()} == {32}
 
@@ -58,7 +62,10 @@ def test_only_bundles_whose_path_changes_are_commanded():
     board = board_of()
     board.apply(board.switch([(0, 1, 2), (4, 5, 6)]))
     switching = board.switch([(0, 1, 2), (4, 6)], failed={5})
-    assert [tuple(command) for command in switching.commands] == [(4, 0, "backup"), (6, 1, "backup")]
+    assert [tuple(command) for command in switching.commands] == [
+        (4, 0, "backup"),
+        (6, 1, "backup"),
+    ]
 
 
 def test_preloaded_rings_wait_for_no_controller():
@@ -93,20 +100,26 @@ def test_hops_need_bundles_and_bundles_need_gpus():
 def test_a_dead_or_stuck_ocstrx_keeps_its_node_from_rings_that_need_it():
     board = board_of()
     board.kill(3, bundle=0, module=5)
-    with pytest.raises(ValueError, match="OCSTrx 5 of bundle 0 of node 3 is dead and cannot take the path main"):
+    with pytest.raises(
+        ValueError, match="OCSTrx 5 of bundle 0 of node 3 is dead and cannot take the path main"
+    ):
         board.switch([(3, 4)])
     assert board.switch([(4, 5)]).commands
     board.mend(3, bundle=0, module=5)
     board.stick(3, bundle=0, module=5)
     board.apply(board.switch([(2, 3)]))
-    with pytest.raises(ValueError, match="OCSTrx 5 of bundle 0 of node 3 is stuck and cannot take the path main"):
+    with pytest.raises(
+        ValueError, match="OCSTrx 5 of bundle 0 of node 3 is stuck and cannot take the path main"
+    ):
         board.switch([(3, 4)])
 
 
 def test_a_cut_fibre_is_gone_round():
     board = board_of()
     board.cut(3, 4)
-    with pytest.raises(ValueError, match=r"ring \(3, 4\): the fibre between nodes 3 and 4 is cut; go round it"):
+    with pytest.raises(
+        ValueError, match=r"ring \(3, 4\): the fibre between nodes 3 and 4 is cut; go round it"
+    ):
         board.switch([(3, 4)])
     board.apply(board.switch([(3, 5)]))
     assert len(board.walk((3, 0))) == 8

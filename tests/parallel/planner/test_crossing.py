@@ -1,4 +1,6 @@
-"""Crossing traffic: ours is never above the others, and the paper's near-zero below 7 % of faults holds."""
+"""Crossing traffic: ours is never above the others, and the paper's near-zero below 7 % of faults
+holds.
+"""
 
 from parallel.planner.crossing import cross_tor, sweeps
 from parallel.planner.replay import Cluster

@@ -52,7 +52,11 @@ def test_a_fault_elsewhere_or_while_waiting_is_not_noticed():
 
 
 @settings(max_examples=100)
-@given(st.lists(st.tuples(st.floats(1, 1e5), st.integers(0, 12), st.booleans()), min_size=1, max_size=30))
+@given(
+    st.lists(
+        st.tuples(st.floats(1, 1e5), st.integers(0, 12), st.booleans()), min_size=1, max_size=30
+    )
+)
 def test_time_adds_up_and_shrinking_never_does_less_than_waiting(life):
     life = [Stretch(*stretch) for stretch in life]
     found = {policy: follow(life, policy, 8, TIMES) for policy in POLICIES}
@@ -60,17 +64,25 @@ def test_time_adds_up_and_shrinking_never_does_less_than_waiting(life):
         assert account.running + account.recovering + account.waiting == pytest.approx(1)
         assert 0 <= account.work_lost <= account.running + 1e-9
         assert account.goodput <= account.running + 1e-9
-    assert found["shrink"].waiting <= found["spares"].waiting == pytest.approx(found["restart"].waiting)
+    assert (
+        found["shrink"].waiting
+        <= found["spares"].waiting
+        == pytest.approx(found["restart"].waiting)
+    )
 
 
 def test_the_faults_of_a_job_are_those_of_its_nodes():
     cluster = Cluster(num_gpus=64, gpus_per_node=4)
-    faults = Trace(16, 10.0, np.array([0, 1, 2]), np.array([1.0, 2.0, 5.0]), np.array([3.0, 2.0, 6.0]))
+    faults = Trace(
+        16, 10.0, np.array([0, 1, 2]), np.array([1.0, 2.0, 5.0]), np.array([3.0, 2.0, 6.0])
+    )
     luck = np.full(6, 0.6)
     full, half = (stretches(cluster, "big_switch", 8, wanted, faults, luck) for wanted in (8, 4))
     assert [stretch.capacity for stretch in full] == [8, 7, 7, 8, 7, 8]
     assert [stretch.hit for stretch in full] == [False, True, True, False, True, False]
-    assert [stretch.hit for stretch in half] == [False] * 6  # the job has half of the nodes, and luck
+    assert [stretch.hit for stretch in half] == [
+        False
+    ] * 6  # the job has half of the nodes, and luck
     assert sum(stretch.seconds for stretch in full) == 10 * 86400
 
 
@@ -87,7 +99,10 @@ def test_every_architecture_is_accounted_for_and_the_ideal_is_best():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: follow([], "pray", 8, TIMES), "there is no policy 'pray': take restart, spares, shrink"),
+        (
+            lambda: follow([], "pray", 8, TIMES),
+            "there is no policy 'pray': take restart, spares, shrink",
+        ),
         (lambda: Recovery(0, 1, 1, 1), "a step and a checkpoint take more than none"),
     ],
 )

@@ -26,7 +26,9 @@ from parallel.planner.replay import (
 )
 
 PUBLISHED_TRACE = Path(__file__).parents[3] / "../shared/data/infinitehbd_trace/fault_trace.json"
-published = pytest.mark.skipif(not PUBLISHED_TRACE.exists(), reason="the published trace is not on this machine")
+published = pytest.mark.skipif(
+    not PUBLISHED_TRACE.exists(), reason="the published trace is not on this machine"
+)
 
 SMALL = Cluster(num_gpus=96, gpus_per_node=4)
 ALL = contenders([1, 2, 3])
@@ -40,7 +42,9 @@ def by_name(rows: list[dict]) -> dict[str, dict]:
 def test_the_published_trace_wastes_what_the_paper_says():
     """TP-32 on 2,880 GPUs in nodes of 4: K-hop 0.53 %, NVL-72 10.04 %, TPUv4 7.56 %."""
     draws = replayed(Cluster(), read_trace(PUBLISHED_TRACE), draws=8, seed=0)
-    found = by_name(waste(Cluster(), draws, ["khop2", "khop3", "nvl72", "tpuv4", "big_switch"], [32]))
+    found = by_name(
+        waste(Cluster(), draws, ["khop2", "khop3", "nvl72", "tpuv4", "big_switch"], [32])
+    )
     for name, told in {"khop2": 0.0053, "khop3": 0.0053, "nvl72": 0.1004, "tpuv4": 0.0756}.items():
         assert abs(found[name]["mean"] - told) <= max(0.05 * told, 2 * found[name]["sd_over_draws"])
     assert min(found["nvl72"]["mean"], found["tpuv4"]["mean"]) > 10 * found["khop2"]["mean"]
@@ -90,9 +94,13 @@ def test_usable_and_waiting_follow_from_the_same_states():
 
 
 def test_faults_at_a_ratio_find_the_remainders_first():
-    rows = waste_vs_fault_ratio(Cluster(), [0.0, 0.05, 0.1], 2, 0, ["khop2", "khop3", "nvl72", "big_switch"], [32])
+    rows = waste_vs_fault_ratio(
+        Cluster(), [0.0, 0.05, 0.1], 2, 0, ["khop2", "khop3", "nvl72", "big_switch"], [32]
+    )
     at = {(row["architecture"], row["fault_ratio"]): row["mean"] for row in rows}
-    assert at["nvl72", 0.0] == pytest.approx(8 / 72) and at["khop2", 0.0] == at["big_switch", 0.0] == 0
+    assert (
+        at["nvl72", 0.0] == pytest.approx(8 / 72) and at["khop2", 0.0] == at["big_switch", 0.0] == 0
+    )
     assert at["nvl72", 0.05] < at["nvl72", 0.0] < at["nvl72", 0.1]
     assert at["khop2", 0.05] == pytest.approx(0.0092, abs=0.0012)  # E[max(B, 1)] (m - 1) / 2N
     assert at["khop3", 0.05] == pytest.approx(at["big_switch", 0.05], abs=0.0005)
@@ -103,7 +111,9 @@ def test_draws_are_the_same_however_many_there_are():
     for one, other in zip(few, many, strict=False):
         assert (one.alive == other.alive).all() and (one.weight == other.weight).all()
     assert drawn(SMALL, 0.1, 1, seed=0)[0].alive.shape == (STATES, 24)
-    assert not np.array_equal(drawn(SMALL, 0.1, 1, seed=0)[0].alive, drawn(SMALL, 0.1, 1, seed=1)[0].alive)
+    assert not np.array_equal(
+        drawn(SMALL, 0.1, 1, seed=0)[0].alive, drawn(SMALL, 0.1, 1, seed=1)[0].alive
+    )
 
 
 def test_quantiles_weigh_time():
@@ -121,7 +131,10 @@ def test_quantiles_weigh_time():
         (lambda: replayed(SMALL, None, 0, 0), "draws=0 leaves nothing to look at"),
         (lambda: replayed(SMALL, None, 1, -1), "seed=-1 is negative"),
         (lambda: groups_of_job(SMALL, 8, 1.5), "job_scale=1.5 is no share of the cluster"),
-        (lambda: waste(SMALL, drawn(SMALL, 0.1, 1, 0), ["khop2"], [6]), "tensor=6 GPUs do not fit nodes"),
+        (
+            lambda: waste(SMALL, drawn(SMALL, 0.1, 1, 0), ["khop2"], [6]),
+            "tensor=6 GPUs do not fit nodes",
+        ),
     ],
 )
 def test_bad_input_is_one_sentence(call, message):

@@ -14,7 +14,9 @@ def test_rows_say_what_was_placed_and_what_it_took():
     assert [row["num_nodes"] for row in rows] == [1000, 3000, 4000]
     for row in rows:
         alive = iid_faults(row["num_nodes"], 0.05, 1, generator(7, row["num_nodes"]))[0]
-        assert row["groups"] == len(place(KHopRing(row["num_nodes"], 2), (~alive).nonzero()[0], 8).groups)
+        assert row["groups"] == len(
+            place(KHopRing(row["num_nodes"], 2), (~alive).nonzero()[0], 8).groups
+        )
         assert 0 < row["seconds_incremental"] <= row["seconds_incremental_worst"]
         assert 0 < row["rings_changed"] <= row["rings_changed_worst"] <= row["groups"]
 

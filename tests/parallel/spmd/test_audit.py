@@ -1,4 +1,6 @@
-"""What may use a ring passes, all else is told; and what the audit says of a link is what the link carries."""
+"""What may use a ring passes, all else is told; and what the audit says of a link is what the link
+carries.
+"""
 
 import functools
 import itertools
@@ -23,7 +25,8 @@ RING_SENDS = ((0, 1), (1, 2), (2, 3), (3, 0), (4, 5), (5, 6), (6, 7), (7, 4))
 def only(collective):
     """The row of a program for `SHAPE` that consists of one collective of 256 bytes."""
     (row,) = audit(
-        "HloModule jit_f, is_scheduled=true, num_partitions=8\n\nENTRY %main.1_spmd (x: f32[64]) -> f32[64] {\n"
+        "HloModule jit_f, is_scheduled=true, num_partitions=8\n\nENTRY %main.1_spmd (x: f32[64]) "
+        "-> f32[64] {\n"
         f"  %x = f32[64]{{0}} parameter(0)\n  ROOT %y = f32[64]{{0}} {collective}\n}}\n",
         SHAPE,
     )
@@ -35,14 +38,19 @@ def sends(*pairs):
     return only(f"collective-permute(%x), channel_id=1, source_target_pairs={{{written}}}")
 
 
-# -- who may do what -----------------------------------------------------------------------------------------
+# -- who may do what
+# -----------------------------------------------------------------------------------------
 
 
 def test_of_all_sends_between_two_devices_only_those_to_a_ring_neighbour_are_not_foreign():
     for a, b in itertools.permutations(range(8), 2):
         got = sends((a, b))
         data_a, rank_a, data_b, rank_b = *divmod(a, 4), *divmod(b, 4)
-        over = tuple(axis for axis, differs in (("data", data_a != data_b), ("tensor", rank_a != rank_b)) if differs)
+        over = tuple(
+            axis
+            for axis, differs in (("data", data_a != data_b), ("tensor", rank_a != rank_b))
+            if differs
+        )
         assert got.axes == over
         allowed = rank_a == rank_b or (data_a == data_b and (rank_b - rank_a) % 4 in (1, 3))
         assert foreign([got]) == ([] if allowed else [got]), (a, b)
@@ -59,7 +67,9 @@ def test_a_device_that_sends_to_itself_communicates_with_nobody():
     assert (got.axes, got.bytes, got.pairs, foreign([got])) == ((), 0, (), [])
 
 
-@pytest.mark.parametrize("groups, is_foreign", [("[2,4]<=[8]", 1), ("[1,8]<=[8]", 1), ("[4,2]<=[2,4]T(1,0)", 0)])
+@pytest.mark.parametrize(
+    "groups, is_foreign", [("[2,4]<=[8]", 1), ("[1,8]<=[8]", 1), ("[4,2]<=[2,4]T(1,0)", 0)]
+)
 def test_group_collectives_are_foreign_to_rings_and_at_home_between_them(groups, is_foreign):
     got = only(f"all-reduce(%x), channel_id=1, replica_groups={groups}")
     assert len(foreign([got])) == is_foreign
@@ -84,17 +94,23 @@ def test_groups_of_one_send_nothing():
 
 def test_a_mesh_of_another_size_is_refused():
     text = compiled(lambda x: x, (1, 1, 4))
-    with pytest.raises(ValueError, match=r"the program is for 4 devices, but a mesh of \{.*\} has 8; pass the shape"):
+    with pytest.raises(
+        ValueError,
+        match=r"the program is for 4 devices, but a mesh of \{.*\} has 8; pass the shape",
+    ):
         audit(text, SHAPE)
 
 
-# -- real programs -------------------------------------------------------------------------------------------
+# -- real programs
+# -------------------------------------------------------------------------------------------
 
 
 def compiled(f, shape):
     """`f` on one [8, 8] float32 block of every device of a mesh, compiled; its text."""
     mesh = stand_in(shape, jax.devices())
-    run = jax.shard_map(lambda x: f(x[0])[None], mesh=mesh, in_specs=P(AXES), out_specs=P(AXES), check_vma=False)
+    run = jax.shard_map(
+        lambda x: f(x[0])[None], mesh=mesh, in_specs=P(AXES), out_specs=P(AXES), check_vma=False
+    )
     x = jax.ShapeDtypeStruct((mesh.size, 8, 8), jnp.float32, sharding=NamedSharding(mesh, P(AXES)))
     return jax.jit(run).lower(x).compile().as_text()
 
@@ -113,7 +129,9 @@ def test_ring_collectives_are_one_hop_sends_of_as_many_bytes_as_they_say(shape):
     reduced = rows_of(lambda x: ring.all_reduce(x, "tensor"), shape)
     for rows, hops, sent in ((gathered, 3, 256), (scattered, 3, 64), (reduced, 6, 64)):
         assert foreign(rows) == []
-        assert [(row.axes, row.one_hop, row.bytes, row.count) for row in rows] == [(("tensor",), True, sent, hops)]
+        assert [(row.axes, row.one_hop, row.bytes, row.count) for row in rows] == [
+            (("tensor",), True, sent, hops)
+        ]
         assert len(rows[0].pairs) == shape[0] * shape[1] * 4
 
 
@@ -125,7 +143,10 @@ def test_ring_collectives_are_one_hop_sends_of_as_many_bytes_as_they_say(shape):
         (lambda x: jax.lax.psum(x, ("data", "tensor")), "all-reduce"),
         (lambda x: jax.lax.psum_scatter(x, "tensor", tiled=True), "reduce-scatter"),
         (lambda x: jax.lax.all_to_all(x, "tensor", 0, 0, tiled=True), "all-to-all"),
-        (lambda x: jax.lax.ppermute(x, "tensor", [(i, (i + 2) % 4) for i in range(4)]), "collective-permute"),
+        (
+            lambda x: jax.lax.ppermute(x, "tensor", [(i, (i + 2) % 4) for i in range(4)]),
+            "collective-permute",
+        ),
     ],
 )
 def test_the_collectives_of_jax_are_foreign_to_a_ring(f, kind, shape):
@@ -135,15 +156,24 @@ def test_the_collectives_of_jax_are_foreign_to_a_ring(f, kind, shape):
 
 
 def test_collectives_between_rings_are_not_foreign():
-    rows = rows_of(lambda x: jax.lax.psum(x, ("data", "fsdp")) + ring.all_reduce(x, "tensor"), (2, 2, 4))
+    rows = rows_of(
+        lambda x: jax.lax.psum(x, ("data", "fsdp")) + ring.all_reduce(x, "tensor"), (2, 2, 4)
+    )
     assert foreign(rows) == []
     assert {row.axes for row in rows} == {("data", "fsdp"), ("tensor",)}
 
 
 def test_collectives_that_the_compiler_places_by_itself_are_seen():
     mesh = stand_in((2, 2, 4), jax.devices())
-    x = jax.ShapeDtypeStruct((16, 16), jnp.float32, sharding=NamedSharding(mesh, P(("tensor", "data"))))
-    text = jax.jit(lambda x: 2 * x, out_shardings=NamedSharding(mesh, P())).lower(x).compile().as_text()
+    x = jax.ShapeDtypeStruct(
+        (16, 16), jnp.float32, sharding=NamedSharding(mesh, P(("tensor", "data")))
+    )
+    text = (
+        jax.jit(lambda x: 2 * x, out_shardings=NamedSharding(mesh, P()))
+        .lower(x)
+        .compile()
+        .as_text()
+    )
     (row,) = foreign(audit(text, dict(mesh.shape)))
     assert (row.kind, row.axes, row.bytes) == ("all-gather", ("data", "tensor"), 7 * 128)
 
@@ -162,7 +192,8 @@ def test_what_is_in_a_loop_counts_as_often_as_the_loop_runs_or_for_one_iteration
     assert (open_ended.count, open_ended.open_loops) == (5 * 6, 1)
 
 
-# -- on the fabric -------------------------------------------------------------------------------------------
+# -- on the fabric
+# -------------------------------------------------------------------------------------------
 
 
 @functools.cache
@@ -171,11 +202,17 @@ def ring_program(data, tensor):
 
 
 def placed(topology, failed, nodes_per_group, gpus_per_node):
-    """The number of rings that are left, where the partitions of a program on them are, and what is lit."""
+    """The number of rings that are left, where the partitions of a program on them are, and what is
+    lit.
+    """
     groups = place(topology, failed, nodes_per_group).groups
     board = Switchboard(topology, gpus_per_node)
     board.apply(board.switch(groups, failed))
-    return len(groups), [gpu for nodes in groups for gpu in gpu_order(topology, nodes, gpus_per_node)], board.circuits()
+    return (
+        len(groups),
+        [gpu for nodes in groups for gpu in gpu_order(topology, nodes, gpus_per_node)],
+        board.circuits(),
+    )
 
 
 @pytest.mark.parametrize(
@@ -205,7 +242,9 @@ def test_dark_circuits_show():
 
 
 def test_a_mesh_in_another_order_than_the_light_shows():
-    rings, where, circuits = placed(KHopRing(num_nodes=8, hops=2), (), nodes_per_group=2, gpus_per_node=2)
+    rings, where, circuits = placed(
+        KHopRing(num_nodes=8, hops=2), (), nodes_per_group=2, gpus_per_node=2
+    )
     by_number = sorted(where)  # node after node, as if rings did not go out and back
     assert ((0, 1), (1, 0)) in unlit(ring_program(rings, 4), by_number, circuits)
 
@@ -215,12 +254,18 @@ def test_places_are_read_from_the_mesh():
     devices = {node: jax.devices()[2 * node : 2 * node + 2] for node in range(8)}
     groups = place(topology, {3}, 2).groups
     mesh = make_mesh(topology, groups, Layout(tensor=4), devices)
-    assert places(mesh, devices) == [gpu for nodes in groups for gpu in gpu_order(topology, nodes, 2)]
+    assert places(mesh, devices) == [
+        gpu for nodes in groups for gpu in gpu_order(topology, nodes, 2)
+    ]
 
 
 def test_links_carry_what_is_sent_over_them():
-    once = Collective("collective-permute", ("tensor",), 100, ((0, 1), (1, 0)), True, count=3, open_loops=0)
-    repeated = Collective("collective-permute", ("tensor",), 10, ((0, 1),), True, count=2, open_loops=1)
+    once = Collective(
+        "collective-permute", ("tensor",), 100, ((0, 1), (1, 0)), True, count=3, open_loops=0
+    )
+    repeated = Collective(
+        "collective-permute", ("tensor",), 10, ((0, 1),), True, count=2, open_loops=1
+    )
     elsewhere = Collective("all-reduce", ("data",), 1000, (), False, count=1, open_loops=0)
     got = loads([once, repeated, elsewhere], [(4, 0), (2, 1)])
     assert got == [Load((2, 1), (4, 0), 300, 0), Load((4, 0), (2, 1), 300, 20)]
@@ -231,7 +276,9 @@ def test_links_carry_what_is_sent_over_them():
 
 
 def test_an_all_reduce_loads_every_link_of_its_rings_alike():
-    rings, where, _ = placed(KHopRing(num_nodes=8, hops=2), {3, 4}, nodes_per_group=2, gpus_per_node=2)
+    rings, where, _ = placed(
+        KHopRing(num_nodes=8, hops=2), {3, 4}, nodes_per_group=2, gpus_per_node=2
+    )
     got = loads(ring_program(rings, 4), where)
     assert len(got) == 4 * rings
     assert {load.bytes for load in got} == {2 * 3 * 64}  # 2 (R - 1) hops of 1/R of 256 bytes

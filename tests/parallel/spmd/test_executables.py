@@ -1,4 +1,6 @@
-"""A program compiled once runs on any devices of its shape, with the same bits and nothing left behind."""
+"""A program compiled once runs on any devices of its shape, with the same bits and nothing left
+behind.
+"""
 
 import threading
 
@@ -37,7 +39,9 @@ def on_device(x_block, y_block):
 
 def lower(mesh, donate=()):
     run = jax.shard_map(on_device, mesh=mesh, in_specs=SPLIT, out_specs=SPLIT, check_vma=False)
-    block = jax.ShapeDtypeStruct((4 * mesh.size, 4), jnp.float32, sharding=NamedSharding(mesh, SPLIT))
+    block = jax.ShapeDtypeStruct(
+        (4 * mesh.size, 4), jnp.float32, sharding=NamedSharding(mesh, SPLIT)
+    )
     return jax.jit(run, donate_argnums=donate).lower(block, block)
 
 
@@ -95,14 +99,19 @@ def test_nothing_is_left_on_the_devices_that_it_was_compiled_for(program):
 
 
 def test_the_audit_of_a_program_holds_wherever_it_runs(program):
-    here, there = (audit(program.on(mesh_of(ids)).as_text(), mesh_of(ids).shape) for ids in (range(8), range(8, 16)))
+    here, there = (
+        audit(program.on(mesh_of(ids)).as_text(), mesh_of(ids).shape)
+        for ids in (range(8), range(8, 16))
+    )
     compiled = lower(mesh_of(range(8))).compile()
     assert here == there == audit(compiled.as_text(), mesh_of(range(8)).shape)
     assert foreign(here) == [] and {row.axes for row in here} == {("tensor",), ("data",)}
 
 
 def test_a_program_is_compiled_to_end_with_the_same_bits_on_any_number_of_cores():
-    """Split products take the threads in which devices wait for each other: with 16 cores, all waited for ever."""
+    """Split products take the threads in which devices wait for each other: with 16 cores, all
+    waited for ever.
+    """
     options = []
 
     class Watched:
@@ -120,7 +129,9 @@ def test_a_program_is_compiled_to_end_with_the_same_bits_on_any_number_of_cores(
 def test_a_cache_of_programs_that_cannot_be_moved_is_refused(tmp_path):
     jax.config.update("jax_compilation_cache_dir", str(tmp_path))
     try:
-        with pytest.raises(ValueError, match="cannot be moved to other devices; run with JAX_ENABLE_COMP"):
+        with pytest.raises(
+            ValueError, match="cannot be moved to other devices; run with JAX_ENABLE_COMP"
+        ):
             Program(lower, jax.devices())
     finally:
         jax.config.update("jax_compilation_cache_dir", None)

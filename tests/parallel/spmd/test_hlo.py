@@ -40,13 +40,17 @@ def only(*lines, others=""):
     ],
 )
 def test_groups_are_read_whichever_way_they_are_written(written, groups):
-    got = only(f"%y = f32[64,4]{{1,0}} all-gather(%x), channel_id=1, replica_groups={written}, dimensions={{0}}")
+    got = only(
+        f"%y = f32[64,4]{{1,0}} all-gather(%x), channel_id=1, replica_groups={written}, dimensions={{0}}"
+    )
     assert got.groups == groups
 
 
 @pytest.mark.parametrize("kind", [kind for kind in hlo.KINDS if kind != "collective-permute"])
 def test_every_kind_of_collective_is_seen_whether_it_waits_or_not(kind):
-    attributes = "channel_id=1, replica_groups=[2,4]<=[8], dimensions={0}, use_global_device_ids=true"
+    attributes = (
+        "channel_id=1, replica_groups=[2,4]<=[8], dimensions={0}, use_global_device_ids=true"
+    )
     at_once = only(f"ROOT %y = f32[16,4]{{1,0}} {kind}(%x), {attributes}")
     started = f"%y = ((f32[16,4]{{1,0}}), f32[16,4]{{1,0}}, u32[]) {kind}-start(%x), {attributes}"
     in_two_steps = only(started, f"ROOT %z = f32[16,4]{{1,0}} {kind}-done(%y)")
@@ -68,7 +72,10 @@ def test_all_operands_count_and_all_arrays_of_a_tuple():
     two = "%y = (f32[16,4]{1,0}, bf16[4]{0}) all-to-all(%x, /*index=1*/%b), replica_groups={}"
     assert only("%b = bf16[4]{0} constant({...})", two).bytes == 256 + 8
     of_tuple = "%y = (f32[16,4]{1,0}, s4[7]{0}) collective-permute(%t), source_target_pairs={{0,1}}"
-    assert only("%t = (f32[16,4]{1,0:T(8,128)S(1)}, s4[7]{0}) tuple(%x, %x)", of_tuple).bytes == 256 + 4
+    assert (
+        only("%t = (f32[16,4]{1,0:T(8,128)S(1)}, s4[7]{0}) tuple(%x, %x)", of_tuple).bytes
+        == 256 + 4
+    )
 
 
 def test_a_ragged_exchange_counts_its_rows_and_not_its_table_of_contents():
@@ -141,10 +148,19 @@ def test_a_collective_that_nobody_seems_to_call_is_not_passed_over():
 @pytest.mark.parametrize(
     "line, message",
     [
-        ("%y = f32[] all-shuffle(%x), replica_groups={}", "has a 'all-shuffle', which cannot be audited; known are"),
+        (
+            "%y = f32[] all-shuffle(%x), replica_groups={}",
+            "has a 'all-shuffle', which cannot be audited; known are",
+        ),
         ("%y = f32[] send(%x), channel_id=1", "has a 'send', which cannot be audited"),
-        ("%y = f32[] all-gather(%x), replica_groups=blocks(2)", "cannot read who talks to whom in .*blocks"),
-        ("%y = f32[] collective-permute(%x), source_target_pairs=next", "cannot read who talks to whom"),
+        (
+            "%y = f32[] all-gather(%x), replica_groups=blocks(2)",
+            "cannot read who talks to whom in .*blocks",
+        ),
+        (
+            "%y = f32[] collective-permute(%x), source_target_pairs=next",
+            "cannot read who talks to whom",
+        ),
         ("%y = f32[] all-reduce(%x), replica_groups={{0}}", "are not a partition of 8 devices"),
     ],
 )

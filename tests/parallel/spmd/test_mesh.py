@@ -24,7 +24,9 @@ SMALL = [
 
 
 def devices_of(topology, gpus_per_node):
-    return {n: jax.devices()[n * gpus_per_node :][:gpus_per_node] for n in range(topology.num_nodes)}
+    return {
+        n: jax.devices()[n * gpus_per_node :][:gpus_per_node] for n in range(topology.num_nodes)
+    }
 
 
 def failure_sets(topology):
@@ -33,22 +35,30 @@ def failure_sets(topology):
 
 
 @pytest.mark.parametrize("topology, gpus_per_node", SMALL)
-def test_light_passes_the_devices_of_every_ring_in_the_order_of_the_tensor_axis(topology, gpus_per_node):
+def test_light_passes_the_devices_of_every_ring_in_the_order_of_the_tensor_axis(
+    topology, gpus_per_node
+):
     devices = devices_of(topology, gpus_per_node)
-    place_of = {device: (node, gpu) for node, its in devices.items() for gpu, device in enumerate(its)}
+    place_of = {
+        device: (node, gpu) for node, its in devices.items() for gpu, device in enumerate(its)
+    }
     for failed, nodes_per_group in itertools.product(failure_sets(topology), (1, 2, 3)):
         groups = place(topology, failed, nodes_per_group).groups
         board = Switchboard(topology, gpus_per_node)
         board.apply(board.switch(groups, failed))
         for fsdp in (1, 2, 3) if groups else ():
-            mesh = make_mesh(topology, groups, Layout(nodes_per_group * gpus_per_node, fsdp), devices)
+            mesh = make_mesh(
+                topology, groups, Layout(nodes_per_group * gpus_per_node, fsdp), devices
+            )
             for ring in mesh.devices.reshape(-1, mesh.shape["tensor"]):
                 passed = [place_of[device] for device in ring]
                 assert board.walk(passed[0]) == passed, (failed, nodes_per_group)
 
 
 @pytest.mark.parametrize("topology, gpus_per_node", SMALL)
-def test_groups_fill_the_mesh_in_the_order_of_the_placement_and_the_rest_stay_idle(topology, gpus_per_node):
+def test_groups_fill_the_mesh_in_the_order_of_the_placement_and_the_rest_stay_idle(
+    topology, gpus_per_node
+):
     devices = devices_of(topology, gpus_per_node)
     groups = place(topology, (), 1).groups
     for tensor, fsdp in itertools.product((1, gpus_per_node), (1, 2, 3, 4)):
@@ -63,7 +73,9 @@ def test_groups_fill_the_mesh_in_the_order_of_the_placement_and_the_rest_stay_id
 
 def test_without_tensor_parallelism_every_device_is_a_group_of_its_own():
     topology = KHopLine(num_nodes=4, hops=1)
-    mesh = make_mesh(topology, ((0,), (1,), (3,)), Layout(tensor=1, fsdp=2), devices_of(topology, 2))
+    mesh = make_mesh(
+        topology, ((0,), (1,), (3,)), Layout(tensor=1, fsdp=2), devices_of(topology, 2)
+    )
     assert mesh.devices.shape == (3, 2, 1)
     assert [device.id for device in mesh.devices.flat] == [0, 1, 2, 3, 6, 7]
 
@@ -103,7 +115,8 @@ def test_one_more_group_never_makes_a_mesh_smaller(fsdp, groups):
         (lambda: Layout(tensor=4, fsdp=0), "tensor=4, fsdp=0: every axis needs"),
         (
             lambda: Layout(tensor=6).nodes_per_group(4),
-            "tensor=6 cannot be formed from nodes of 4 GPUs: a ring takes whole nodes; use 1 or a multiple of 4",
+            "tensor=6 cannot be formed from nodes of 4 GPUs: a ring takes whole nodes; use 1 or a "
+            "multiple of 4",
         ),
         (lambda: Layout(tensor=4).shape(0), "no group of tensor=4 is left to make a mesh of"),
     ],
@@ -113,6 +126,8 @@ def test_layouts_that_cannot_be_are_refused_in_a_sentence(make, message):
         make()
 
 
-@pytest.mark.parametrize("tensor, gpus_per_node, nodes", [(1, 4, 1), (4, 4, 1), (8, 4, 2), (16, 2, 8)])
+@pytest.mark.parametrize(
+    "tensor, gpus_per_node, nodes", [(1, 4, 1), (4, 4, 1), (8, 4, 2), (16, 2, 8)]
+)
 def test_a_ring_spans_as_many_nodes_as_it_needs(tensor, gpus_per_node, nodes):
     assert Layout(tensor).nodes_per_group(gpus_per_node) == nodes

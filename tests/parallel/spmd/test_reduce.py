@@ -1,4 +1,6 @@
-"""Sums have the same bits in any order and any grouping, are right, and neither overflow nor waste bits."""
+"""Sums have the same bits in any order and any grouping, are right, and neither overflow nor waste
+bits.
+"""
 
 import functools
 
@@ -29,10 +31,14 @@ def best(terms):
 
 
 def total_of(terms, exponent, order, cuts):
-    """The sum with the terms in another order, added in groups cut at `cuts`, and the groups added at the end."""
+    """The sum with the terms in another order, added in groups cut at `cuts`, and the groups added
+    at the end.
+    """
     scale = reduce.scales(exponent)
     groups = np.split(np.asarray(terms)[np.asarray(order)], sorted(cuts))
-    subtotals = [sum((reduce.to_fixed(t, scale) for t in group), jnp.zeros(3, jnp.int32)) for group in groups]
+    subtotals = [
+        sum((reduce.to_fixed(t, scale) for t in group), jnp.zeros(3, jnp.int32)) for group in groups
+    ]
     return np.asarray(reduce.from_fixed(sum(subtotals[1:], subtotals[0]), scale))
 
 
@@ -73,7 +79,9 @@ def test_the_number_of_devices_leaves_no_trace(devices):
 @given(magnitudes, counts)
 def test_the_best_exponent_uses_all_bits_but_one_and_never_overflows(largest, terms):
     exponent = int(reduce.exponents(np.array(largest), terms))
-    most = terms * (int(np.ceil(np.ldexp(largest, exponent))))  # all terms as large as can be, rounded up
+    most = terms * (
+        int(np.ceil(np.ldexp(largest, exponent)))
+    )  # all terms as large as can be, rounded up
     assert most <= 2**reduce.SUM_BITS + terms <= LIMIT
     assert np.ldexp(largest, exponent) >= 2.0 ** (bits_of_a_term(terms) - 1)
 
@@ -95,11 +103,15 @@ def test_a_step_done_again_at_the_predicted_exponents_fits(largest, terms):
 
 @given(magnitudes, counts, st.integers(-reduce.GROWTH_BITS, reduce.SLACK_BITS - reduce.GROWTH_BITS))
 def test_a_maximum_may_grow_8_fold_and_fall_128_fold_and_no_more(largest, terms, fall):
-    largest = np.ldexp(np.array([largest], np.float64), 8 - int(np.frexp(largest)[1]))  # in [128, 256)
+    largest = np.ldexp(
+        np.array([largest], np.float64), 8 - int(np.frexp(largest)[1])
+    )  # in [128, 256)
     exponent = reduce.predict(largest, terms)
     assert reduce.fits(exponent, np.ldexp(largest, -fall), terms)
     assert not reduce.fits(exponent, np.ldexp(largest, reduce.GROWTH_BITS + 1), terms)
-    assert not reduce.fits(exponent, np.ldexp(largest, reduce.GROWTH_BITS - reduce.SLACK_BITS - 1), terms)
+    assert not reduce.fits(
+        exponent, np.ldexp(largest, reduce.GROWTH_BITS - reduce.SLACK_BITS - 1), terms
+    )
 
 
 def test_one_tensor_that_does_not_fit_is_enough():
@@ -112,7 +124,9 @@ def test_tensors_of_zeros_fit_any_exponent_and_sum_to_zero():
     for exponents in ([0, 0], [-126, 120], reduce.predict(nothing, 8)):
         assert reduce.fits(np.array(exponents), nothing, 8)
     exponent = int(reduce.predict(nothing, 8)[0])
-    np.testing.assert_array_equal(total_of(np.zeros((8, 3), np.float32), exponent, range(8), [4]), np.zeros(3))
+    np.testing.assert_array_equal(
+        total_of(np.zeros((8, 3), np.float32), exponent, range(8), [4]), np.zeros(3)
+    )
 
 
 def test_a_tensor_that_wakes_up_is_summed_again():

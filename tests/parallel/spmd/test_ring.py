@@ -16,8 +16,13 @@ def on_ring(f, blocks):
     """Runs `f` on a ring of one device per block; returns every device's result."""
     mesh = Mesh(np.array(jax.devices()[: len(blocks)]), ("tensor",), axis_types=(AxisType.Auto,))
     stacked = jnp.stack(blocks)
-    run = jax.shard_map(lambda x: f(x[0])[None], mesh=mesh, in_specs=P("tensor"), out_specs=P("tensor"),
-                        check_vma=False)
+    run = jax.shard_map(
+        lambda x: f(x[0])[None],
+        mesh=mesh,
+        in_specs=P("tensor"),
+        out_specs=P("tensor"),
+        check_vma=False,
+    )
     return list(np.asarray(jax.jit(run)(stacked)))
 
 
@@ -70,5 +75,7 @@ def test_gradients_are_the_transposed_collectives(size):
 
 
 def test_rows_that_do_not_split_are_refused_with_the_size_to_pad_to():
-    with pytest.raises(ValueError, match="5 rows cannot be split over 2 devices of 'tensor'; pad to 6"):
+    with pytest.raises(
+        ValueError, match="5 rows cannot be split over 2 devices of 'tensor'; pad to 6"
+    ):
         on_ring(lambda x: ring.reduce_scatter(x, "tensor", 0), blocks_of(2, (5, 2)))

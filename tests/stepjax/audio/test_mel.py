@@ -20,12 +20,16 @@ GOLDEN_FRAMES = {400: 5, 800: 7, 1600: 12, 4000: 27, 8000: 52, 12000: 77, 16000:
 
 
 def log_mel_ref(audio_T):
-    """One row, step by step: 479 zeros, frames centred between mirrored ends, the last one dropped."""
+    """One row, step by step: 479 zeros, frames centred between mirrored ends, the last one
+    dropped.
+    """
     padded = np.pad(np.pad(audio_T.astype(np.float64), (0, 479)), 200, mode="reflect")
     fourier_WK = np.exp(-2j * np.pi * np.outer(np.arange(400), np.arange(201)) / 400)
     hann_W = np.hanning(401)[:-1]
     starts = range(0, len(padded) - 400 + 1, 160)
-    power_FK = np.stack([np.abs((padded[s : s + 400] * hann_W) @ fourier_WK) ** 2 for s in starts])[:-1]
+    power_FK = np.stack([np.abs((padded[s : s + 400] * hann_W) @ fourier_WK) ** 2 for s in starts])[
+        :-1
+    ]
     log_FM = np.log10(np.maximum(power_FK @ mel.mel_filters().T.astype(np.float64), 1e-10))
     return (np.maximum(log_FM, log_FM.max() - 8) + 4) / 4
 
@@ -44,7 +48,9 @@ def one_row(audio_T):
     return log_mel(audio_T[None], length_B)[0]
 
 
-@pytest.mark.parametrize("num_samples", [1, 159, 160, 161, 199, 200, 201, 202, 400, 4000, 16_001, 40_000])
+@pytest.mark.parametrize(
+    "num_samples", [1, 159, 160, 161, 199, 200, 201, 202, 400, 4000, 16_001, 40_000]
+)
 def test_every_frame_is_the_sum_written_out(num_samples):
     audio_T = voice(num_samples)
     ours = one_row(audio_T)
@@ -110,7 +116,9 @@ def test_a_row_without_sound_or_frames_stays_finite():
 def test_frames_beyond_a_row_neither_count_nor_show():
     power_BFM = np.full((1, 5, 128), -3.0, np.float32)
     power_BFM[:, 3:] = 9.0
-    np.testing.assert_array_equal(mel.normalise(power_BFM, np.array([3]))[0, :, 0], [0.25, 0.25, 0.25, 0, 0])
+    np.testing.assert_array_equal(
+        mel.normalise(power_BFM, np.array([3]))[0, :, 0], [0.25, 0.25, 0.25, 0, 0]
+    )
 
 
 def test_parts_computed_on_their_own_are_the_whole_bit_for_bit():

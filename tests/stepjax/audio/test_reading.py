@@ -1,4 +1,6 @@
-"""Recordings as people have them: any rate, any number of channels, any bit depth, and broken ones."""
+"""Recordings as people have them: any rate, any number of channels, any bit depth, and broken
+ones.
+"""
 
 import numpy as np
 import pytest
@@ -30,7 +32,9 @@ def reason(path, *args, **kwargs):
 def test_every_format_reads_alike(tmp_path, suffix, subtype):
     audio = reading.read(write(tmp_path / f"a.{suffix}", tone(16_000), subtype=subtype))
     assert audio.dtype == np.float32
-    np.testing.assert_allclose(audio, tone(16_000), atol=0.02 if subtype in ("PCM_U8", "ULAW") else 1e-4)
+    np.testing.assert_allclose(
+        audio, tone(16_000), atol=0.02 if subtype in ("PCM_U8", "ULAW") else 1e-4
+    )
 
 
 @pytest.mark.parametrize("rate", [8_000, 11_025, 16_000, 22_050, 44_100, 48_000, 12_345])
@@ -52,11 +56,15 @@ def test_a_part_of_a_recording_is_cut_out_before_resampling(tmp_path):
     audio = np.concatenate([tone(8_000, 0.25, hertz) for hertz in (300, 500, 700)])
     path = write(tmp_path / "a.wav", audio, 8_000, subtype="FLOAT")
     write(tmp_path / "middle.wav", audio[2_000:4_000], 8_000, subtype="FLOAT")
-    np.testing.assert_array_equal(reading.read(path, 0.25, 0.25), reading.read(tmp_path / "middle.wav"))
+    np.testing.assert_array_equal(
+        reading.read(path, 0.25, 0.25), reading.read(tmp_path / "middle.wav")
+    )
     assert len(reading.read(path, 0.5)) == len(reading.read(path, 0.5, 99.0)) == 4_000
 
 
-@pytest.mark.parametrize("content", [b"", b"not a recording", b"RIFF\x24\x00\x00\x00WAVEfmt ", b"fLaC\x00"])
+@pytest.mark.parametrize(
+    "content", [b"", b"not a recording", b"RIFF\x24\x00\x00\x00WAVEfmt ", b"fLaC\x00"]
+)
 def test_what_is_no_recording_is_unreadable(tmp_path, content):
     path = tmp_path / "a.wav"
     path.write_bytes(content)

@@ -11,7 +11,9 @@ def test_every_number_is_another_sentence_of_3_to_6_words(language):
     spoken = [grammar(language).sentence(k) for k in range(len(grammar(language)))]
     assert len(set(spoken)) == len(spoken) > 1000
     assert {len(sentence.split()) for sentence in spoken} <= {3, 4, 5, 6}
-    assert not any(word.isupper() for sentence in spoken for word in sentence.split())  # a rule left unexpanded
+    assert not any(
+        word.isupper() for sentence in spoken for word in sentence.split()
+    )  # a rule left unexpanded
 
 
 def test_numbers_count_through_the_last_word_first():
@@ -28,5 +30,7 @@ def test_there_is_no_sentence_outside(k):
 
 
 def test_an_unknown_language_names_the_known_ones():
-    with pytest.raises(ValueError, match="language 'tlh' has no grammar here: choose among en, de, fr, es, it, nl"):
+    with pytest.raises(
+        ValueError, match="language 'tlh' has no grammar here: choose among en, de, fr, es, it, nl"
+    ):
         grammar("tlh")

@@ -94,7 +94,9 @@ def test_lines_refuse_nonsense(fields, message):
 
 
 def test_a_voice_that_does_not_exist_is_named():
-    with pytest.raises(speech.SpeechError, match="stopped at .*'xx'.*: ValueError: eSpeak NG has no voice 'xx'"):
+    with pytest.raises(
+        speech.SpeechError, match="stopped at .*'xx'.*: ValueError: eSpeak NG has no voice 'xx'"
+    ):
         speak([HELLO, Line("hello", "xx")])
 
 
@@ -114,11 +116,15 @@ def test_an_answer_that_breaks_off_is_an_error(engine_like):
 @pytest.mark.parametrize("ending", ["too late", "interrupted"])
 def test_an_engine_that_hangs_is_ended_with_its_forks(engine_like, monkeypatch, tmp_path, ending):
     pids = tmp_path / "pids"
-    engine_like(f"os.fork(); print(os.getpid(), file=open({str(pids)!r}, 'a'), flush=True); time.sleep(60)")
+    engine_like(
+        f"os.fork(); print(os.getpid(), file=open({str(pids)!r}, 'a'), flush=True); time.sleep(60)"
+    )
     monkeypatch.setattr(speech, "SECONDS_TO_START", 1.0 if ending == "too late" else 60.0)
     monkeypatch.setattr(speech, "SECONDS_PER_LINE", 0.0)
     if ending == "interrupted":
-        before = signal.signal(signal.SIGALRM, signal.default_int_handler)  # what Ctrl-C does, one second on
+        before = signal.signal(
+            signal.SIGALRM, signal.default_int_handler
+        )  # what Ctrl-C does, one second on
         signal.setitimer(signal.ITIMER_REAL, 1.0)
     try:
         with pytest.raises(speech.SpeechError if ending == "too late" else KeyboardInterrupt):
@@ -147,7 +153,9 @@ def test_the_engine_itself_reports_a_fork_that_dies():
         "    def speak(self, **request): os.kill(os.getpid(), signal.SIGSEGV)\n"
         "engine['answer'](Deadly(), b'{}')\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=30
+    )
     assert (done.returncode, done.stderr.strip()) == (1, "eSpeak NG was ended by SIGSEGV.")
 
 
@@ -159,7 +167,9 @@ def test_a_request_that_is_no_request_ends_the_engine():
     assert "missing 3 required positional arguments: 'voice', 'speed', and 'pitch'" in done.stderr
 
 
-@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs Linux's list of loaded libraries")
+@pytest.mark.skipif(
+    not Path("/proc/self/maps").exists(), reason="needs Linux's list of loaded libraries"
+)
 def test_the_library_stays_out_of_this_process():
     speak([HELLO])
     assert "libespeak" not in Path("/proc/self/maps").read_text()

@@ -11,7 +11,9 @@ from stepjax.codec.codec import code_length
 
 
 def chirps(count, seed=0):
-    """Tones that jump every tenth of a second, with a little noise: half a second to one second each."""
+    """Tones that jump every tenth of a second, with a little noise: half a second to one second
+    each.
+    """
     rng = np.random.default_rng(seed)
     clips = []
     for samples in rng.integers(8000, 16000, size=count):
@@ -61,7 +63,9 @@ def test_decoding_gives_frames_that_encode_to_the_same_codes():
     codes_N = CODEC.encode(CLIPS[1])
     mel_FM = CODEC.decode(codes_N)
     assert mel_FM.shape == (4 * len(codes_N), mel.NUM_MELS)
-    again_N, distance_N = kmeans.nearest(mel_FM.reshape(-1, 4, 128).mean(axis=1), CODEC.centroids_KM)
+    again_N, distance_N = kmeans.nearest(
+        mel_FM.reshape(-1, 4, 128).mean(axis=1), CODEC.centroids_KM
+    )
     assert np.array_equal(again_N, codes_N) and distance_N.max() < 1e-3
 
 
@@ -88,7 +92,10 @@ def test_lloyd_never_makes_it_worse(seed, num_codes):
     frames_NM = rng.normal(size=(60, 128)).astype(np.float32)
     start_KM = kmeans.plus_plus(frames_NM, num_codes, rng)
     end_KM = kmeans.lloyd(frames_NM, start_KM)
-    assert kmeans.nearest(frames_NM, end_KM)[1].sum() <= kmeans.nearest(frames_NM, start_KM)[1].sum() * 1.0001
+    assert (
+        kmeans.nearest(frames_NM, end_KM)[1].sum()
+        <= kmeans.nearest(frames_NM, start_KM)[1].sum() * 1.0001
+    )
 
 
 def test_a_code_that_nothing_chose_moves_to_the_frame_served_worst():
@@ -111,7 +118,9 @@ def test_first_centroids_are_different_frames():
 
 @pytest.mark.parametrize("clips", [[], [np.zeros(16000, np.float32)]])
 def test_too_little_speech_is_refused_with_the_count(clips):
-    with pytest.raises(ValueError, match=f"of 16 codes was wanted; the corpus has {len(clips)} clips with"):
+    with pytest.raises(
+        ValueError, match=f"of 16 codes was wanted; the corpus has {len(clips)} clips with"
+    ):
         kmeans.fit(clips, num_codes=16, seed=0)
 
 

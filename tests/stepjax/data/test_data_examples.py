@@ -86,7 +86,9 @@ def test_a_spoken_answer_by_hand():
 def test_every_target_is_the_next_token(utterance, task):
     one = example(utterance, task, RECIPE)
     learned = np.flatnonzero(one["kind"])
-    assert np.array_equal(learned, np.arange(learned[0], learned[-1] + 1))  # one stretch, to the end of the turn
+    assert np.array_equal(
+        learned, np.arange(learned[0], learned[-1] + 1)
+    )  # one stretch, to the end of the turn
     assert np.array_equal(one["tokens"][learned[1:]], one["targets"][learned[:-1]])
     assert one["targets"][learned[-1]] == VOCABULARY.eot
     assert not one["targets"][one["kind"] == 0].any()
@@ -99,7 +101,10 @@ def test_patches_count_up_between_their_marks(utterance, task):
     assert np.array_equal(one["audio_at"][at], np.arange(num_patches(len(utterance.audio))))
     assert np.array_equal(at, at[0] + np.arange(len(at)))
     assert (one["tokens"][at] == VOCABULARY.audio_patch).all()
-    assert one["tokens"][at[0] - 1] == VOCABULARY.audio_start and one["tokens"][at[-1] + 1] == VOCABULARY.audio_end
+    assert (
+        one["tokens"][at[0] - 1] == VOCABULARY.audio_start
+        and one["tokens"][at[-1] + 1] == VOCABULARY.audio_end
+    )
 
 
 @given(utterances, tasks)
@@ -128,12 +133,17 @@ def test_the_longest_example_just_fits():
     exact = dataclasses.replace(RECIPE, max_tokens=needed)
     assert example(longest, "answer", exact)["kind"][-1] == 1  # the last place is used
     assert LIMIT % 8 == 0 and LIMIT - needed < 8
-    with pytest.raises(ValueError, match=f"'clip-1' has 16000 samples and {needed} tokens; .* leave it out or raise"):
+    with pytest.raises(
+        ValueError,
+        match=f"'clip-1' has 16000 samples and {needed} tokens; .* leave it out or raise",
+    ):
         example(longest, "answer", dataclasses.replace(RECIPE, max_tokens=needed - 1))
 
 
 def test_speech_that_is_too_long_is_refused_by_name():
-    with pytest.raises(ValueError, match=r"utterance 'clip-1' has 16001 samples .* 16000 \(max_seconds=1\)"):
+    with pytest.raises(
+        ValueError, match=r"utterance 'clip-1' has 16001 samples .* 16000 \(max_seconds=1\)"
+    ):
         prompt(said("one", 16001), "transcribe", RECIPE)
 
 

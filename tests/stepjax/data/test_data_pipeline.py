@@ -44,7 +44,9 @@ SOURCE = Noises(11)
 TOKENIZER = tokenizer.train(SOURCE.texts(), text_size=330, templates=chat.TEMPLATES)
 VOCABULARY = Vocabulary(text_size=330, audio_codes=4)
 CODEC = kmeans.fit([clip.audio for clip in SOURCE.clips()], num_codes=4, seed=0)
-RECIPE = Recipe(TOKENIZER, VOCABULARY, CODEC, 0.1, max_tokens(0.1, BOTH, TOKENIZER, VOCABULARY, SOURCE.texts()))
+RECIPE = Recipe(
+    TOKENIZER, VOCABULARY, CODEC, 0.1, max_tokens(0.1, BOTH, TOKENIZER, VOCABULARY, SOURCE.texts())
+)
 
 
 def training(source=SOURCE, tasks=BOTH, seed=0, batch_size=4):
@@ -147,7 +149,11 @@ def test_iterating_is_asking_for_one_after_another():
 
 
 def test_iterating_stops_where_it_should():
-    assert [batch.sample_ids[0] for batch in iterate(training(), start=2, stop=5, ahead=10)] == [8, 12, 16]
+    assert [batch.sample_ids[0] for batch in iterate(training(), start=2, stop=5, ahead=10)] == [
+        8,
+        12,
+        16,
+    ]
     assert list(iterate(training(), start=5, stop=5)) == []
 
 
@@ -227,8 +233,12 @@ stream = t.iterate(t.training(), stop=3)
 print(*(batch.sample_ids_hash + str(batch.arrays["tokens"].sum()) for batch in stream))
 assert not multiprocessing.active_children() and not t.loaders()
 """
-    there = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
-    here = [training()[n].sample_ids_hash + str(training()[n].arrays["tokens"].sum()) for n in range(3)]
+    there = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+    )
+    here = [
+        training()[n].sample_ids_hash + str(training()[n].arrays["tokens"].sum()) for n in range(3)
+    ]
     assert there.stdout.split() == here
 
 
@@ -240,7 +250,10 @@ def test_heldout_batches_have_every_utterance_once_in_order(batch_size, build):
     seen = []
     for batch in iterate(batches):
         mask = batch.arrays["row_mask"]
-        assert mask.shape == (batch_size,) and batch.arrays["audio"].shape == (batch_size, RECIPE.max_samples)
+        assert mask.shape == (batch_size,) and batch.arrays["audio"].shape == (
+            batch_size,
+            RECIPE.max_samples,
+        )
         for row, draw in zip(np.flatnonzero(mask), batch.draws, strict=True):
             one = build(SOURCE[draw.index], "answer", RECIPE, draw.index)
             assert all(np.array_equal(batch.arrays[key][row], x) for key, x in one.items())
@@ -275,7 +288,9 @@ def test_a_text_that_may_not_fit_is_refused_before_anything_is_read():
         def texts(self):
             return ["one " * 50] * self.length
 
-    with pytest.raises(ValueError, match=rf"takes \d+ tokens and max_tokens={RECIPE.max_tokens} was given"):
+    with pytest.raises(
+        ValueError, match=rf"takes \d+ tokens and max_tokens={RECIPE.max_tokens} was given"
+    ):
         training(Wordy(3, broken=0))
     with pytest.raises(ValueError, match="the longest text of the corpus, said in 0.1 s"):
         heldout_batches(Wordy(3, broken=0), RECIPE, "transcribe", 2)

@@ -1,4 +1,6 @@
-"""What all corpora share: random access, refusals, random numbers by name, and what is kept on disk."""
+"""What all corpora share: random access, refusals, random numbers by name, and what is kept on
+disk.
+"""
 
 import numpy as np
 import pytest
@@ -73,7 +75,9 @@ def test_what_is_kept_is_made_once(tmp_path):
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
-@pytest.mark.parametrize("damage", [b"", b"short", b"x" * 100, None], ids=["empty", "cut", "other", "one bit"])
+@pytest.mark.parametrize(
+    "damage", [b"", b"short", b"x" * 100, None], ids=["empty", "cut", "other", "one bit"]
+)
 def test_what_is_damaged_is_made_again(tmp_path, damage):
     path = cache.path(str(tmp_path), "thing")
     cache.kept(path, lambda: b"content")

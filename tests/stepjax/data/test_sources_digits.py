@@ -1,4 +1,6 @@
-"""Strings of digits: from tones whose pitch tells the digit, and from real voices where they are at hand."""
+"""Strings of digits: from tones whose pitch tells the digit, and from real voices where they are at
+hand.
+"""
 
 from pathlib import Path
 
@@ -48,7 +50,12 @@ def heard(audio_T, speaker):
     for run in runs:
         piece = audio_T[max(run[0], 0) :][:length]
         spectrum = np.abs(np.fft.rfft(piece * np.hanning(len(piece)), 16_000))
-        found.append((round((np.argmax(spectrum) - 200) / 100), round(np.log(np.abs(piece).max() / 0.9) / np.log(0.7))))
+        found.append(
+            (
+                round((np.argmax(spectrum) - 200) / 100),
+                round(np.log(np.abs(piece).max() / 0.9) / np.log(0.7)),
+            )
+        )
     return found, gaps
 
 
@@ -67,11 +74,15 @@ def test_what_is_heard_is_what_is_written(folder):
 
 
 def test_held_out_strings_hold_only_held_out_recordings(folder):
-    source = digits(config(folder, augment={"speed": 0.1, "snr_db": (5.0, 9.0), "gain_db": 6.0}), "heldout")
+    source = digits(
+        config(folder, augment={"speed": 0.1, "snr_db": (5.0, 9.0), "gain_db": 6.0}), "heldout"
+    )
     assert len(source) == 50
     for i in range(50):
         found, _ = heard(source[i].audio, source[i].speaker)
-        assert all(index in (0, 1) for _, index in found)  # and never augmented: the noise would be heard
+        assert all(
+            index in (0, 1) for _, index in found
+        )  # and never augmented: the noise would be heard
     assert {clip.name for clip in source.clips()} == {
         f"{digit}_{speaker}_{index}" for digit in range(10) for speaker in LENGTHS for index in (0, 1)}  # fmt: skip
 
@@ -96,7 +107,9 @@ def test_speakers_digits_and_lengths_are_drawn_evenly(folder):
     words = " ".join(string.text for string in strings).split()
     assert abs(sum(string.speaker == "ann" for string in strings) - 1_000) < 110
     assert all(abs(words.count(word) - len(words) / 10) < 110 for word in WORDS)
-    assert all(abs(sum(len(s.text.split()) == n for s in strings) - 500) < 100 for n in (1, 2, 3, 4))
+    assert all(
+        abs(sum(len(s.text.split()) == n for s in strings) - 500) < 100 for n in (1, 2, 3, 4)
+    )
 
 
 def test_no_string_is_too_long_and_none_is_empty(folder):
@@ -110,7 +123,9 @@ def test_no_string_is_too_long_and_none_is_empty(folder):
 
 def test_augmentation_changes_the_sound_and_not_the_words(folder):
     plain = digits(config(folder), "train")
-    changed = digits(config(folder, augment={"speed": 0.1, "snr_db": (10.0, 20.0), "gain_db": 6.0}), "train")
+    changed = digits(
+        config(folder, augment={"speed": 0.1, "snr_db": (10.0, 20.0), "gain_db": 6.0}), "train"
+    )
     for i in range(30):
         assert plain[i].text == changed[i].text
         assert changed[i].audio.dtype == np.float32
@@ -163,7 +178,14 @@ def test_a_folder_without_recordings_is_refused(tmp_path):
 
 def test_what_is_broken_or_misnamed_is_skipped(tmp_path):
     tone = 0.5 * np.sin(np.arange(1_600))
-    for name in ("1_ann_0.wav", "2_ann_1.wav", "3_ann_2.WAV", "11_ann_2.wav", "ann.wav", "4_ann_9.wav"):
+    for name in (
+        "1_ann_0.wav",
+        "2_ann_1.wav",
+        "3_ann_2.WAV",
+        "11_ann_2.wav",
+        "ann.wav",
+        "4_ann_9.wav",
+    ):
         soundfile.write(tmp_path / name, tone, 16_000, format="WAV")
     (tmp_path / "5_ann_7.wav").write_bytes(b"")
     (tmp_path / "6_ann_1.wav").write_bytes(b"")  # held out: not this split's concern
@@ -183,6 +205,12 @@ def test_real_voices_are_all_usable_and_split_by_index():
     assert train.skipped == heldout.skipped == ()
     assert len(train.clips()) == 1_000
     assert len(heldout.clips()) == 250
-    assert {clip.speaker for clip in heldout.clips()} == {"george", "jackson", "lucas", "nicolas", "yweweler"}
+    assert {clip.speaker for clip in heldout.clips()} == {
+        "george",
+        "jackson",
+        "lucas",
+        "nicolas",
+        "yweweler",
+    }
     assert max(len(train[i].audio) for i in range(100)) <= 4.0 * 16_000
     assert {word for i in range(100) for word in train[i].text.split()} == set(WORDS)

@@ -20,7 +20,11 @@ def tone(rate, seconds=0.3, hertz=300.0):
 def corpus(folder, entries):
     """Writes entries as a manifest and returns a config for it."""
     path = folder / "corpus.jsonl"
-    path.write_text("".join((entry if isinstance(entry, str) else json.dumps(entry)) + "\n" for entry in entries))
+    path.write_text(
+        "".join(
+            (entry if isinstance(entry, str) else json.dumps(entry)) + "\n" for entry in entries
+        )
+    )
     return ConfigDict({"manifest": str(path), "heldout_share": 0.0, "max_seconds": 5.0, "max_skipped": 0.0,
                        "cache": str(folder / "cache")})  # fmt: skip
 
@@ -32,7 +36,10 @@ def recorded(tmp_path):
     kinds = [(8_000, 1, "PCM_16"), (11_025, 2, "PCM_24"), (44_100, 2, "FLOAT"), (48_000, 6, "PCM_32"),
              (16_000, 1, "ULAW")]  # fmt: skip
     for k, (rate, channels, subtype) in enumerate(kinds):
-        audio = np.stack([tone(rate, hertz=200 + 50 * k)] + [np.zeros(round(0.3 * rate))] * (channels - 1), axis=1)
+        audio = np.stack(
+            [tone(rate, hertz=200 + 50 * k)] + [np.zeros(round(0.3 * rate))] * (channels - 1),
+            axis=1,
+        )
         soundfile.write(tmp_path / f"{k}.wav", audio, rate, subtype=subtype)
         soundfile.write(tmp_path / "far" / f"{k}.flac", audio, rate, subtype="PCM_16")
     names = [f"{k}.wav" for k in range(5)] + [f"far/{k}.flac" for k in range(5)]
@@ -63,7 +70,9 @@ def test_threads_read_what_one_reads(tmp_path, recorded):
     order = [i % len(source) for i in range(60)]
     with ThreadPoolExecutor(4) as pool:
         together = list(pool.map(source.__getitem__, order))
-    assert all(np.array_equal(u.audio, source[i].audio) for u, i in zip(together, order, strict=True))
+    assert all(
+        np.array_equal(u.audio, source[i].audio) for u, i in zip(together, order, strict=True)
+    )
 
 
 BROKEN = {
@@ -98,9 +107,15 @@ def test_broken_recordings_are_skipped_by_name_and_reason(tmp_path, recorded, br
 
 
 def test_too_many_broken_ones_stop_everything(tmp_path, recorded, broken):
-    with pytest.raises(ValueError, match=re.escape(
-        f"6 of 16 recordings of {tmp_path}/corpus.jsonl cannot be used and at most the share max_skipped=0 may be "
-        "left out; the first is empty.wav (empty: it holds no samples). Repair or remove them, or raise max_skipped.")):
+    with pytest.raises(
+        ValueError,
+        match=re.escape(
+            f"6 of 16 recordings of {tmp_path}/corpus.jsonl cannot be used and at most the share "
+            "max_skipped=0 may be "
+            "left out; the first is empty.wav (empty: it holds no samples). Repair or remove them, "
+            "or raise max_skipped."
+        ),
+    ):
         manifest(corpus(tmp_path, [*broken, *recorded]), "train")
 
 
@@ -119,12 +134,16 @@ def test_parts_of_one_recording_are_all_on_one_side_and_new_lines_move_none(tmp_
     soundfile.write(tmp_path / "a.wav", tone(16_000, 1.0), 16_000)
     for k in range(40):
         soundfile.write(tmp_path / f"{k}.wav", tone(16_000, 0.05), 16_000)
-    parts = [{"audio": "a.wav", "text": f"part {k}", "start": k / 10, "duration": 0.1} for k in range(10)]
+    parts = [
+        {"audio": "a.wav", "text": f"part {k}", "start": k / 10, "duration": 0.1} for k in range(10)
+    ]
     others = [{"audio": f"{k}.wav", "text": str(k)} for k in range(40)]
     config = corpus(tmp_path, [*parts, *others[:30]])
     config.heldout_share = 0.4
     before = [manifest(config, split).texts() for split in ("train", "heldout")]
-    assert sorted(before[0] + before[1]) == sorted(entry["text"] for entry in [*parts, *others[:30]])
+    assert sorted(before[0] + before[1]) == sorted(
+        entry["text"] for entry in [*parts, *others[:30]]
+    )
     assert sorted(sum(text.startswith("part") for text in texts) for texts in before) == [0, 10]
     assert 5 <= sum(not text.startswith("part") for text in before[1]) <= 20
     corpus(tmp_path, [*others[::-1], *parts])
@@ -155,7 +174,11 @@ def test_a_malformed_line_is_named_by_its_number(tmp_path, line, complaint):
 
 
 def test_a_manifest_that_cannot_be_read_is_named(tmp_path):
-    for path, content in [("gone.jsonl", None), ("audio.jsonl", b"\xff\xfe\x00fLaC"), ("empty.jsonl", b"\n")]:
+    for path, content in [
+        ("gone.jsonl", None),
+        ("audio.jsonl", b"\xff\xfe\x00fLaC"),
+        ("empty.jsonl", b"\n"),
+    ]:
         config = corpus(tmp_path, [])
         config.manifest = str(tmp_path / path)
         if content is not None:
@@ -165,5 +188,7 @@ def test_a_manifest_that_cannot_be_read_is_named(tmp_path):
 
 
 def test_an_empty_split_says_what_to_change(tmp_path, recorded):
-    with pytest.raises(ValueError, match="falls into the heldout split: add recordings, or change heldout_share=0"):
+    with pytest.raises(
+        ValueError, match="falls into the heldout split: add recordings, or change heldout_share=0"
+    ):
         manifest(corpus(tmp_path, recorded), "heldout")

@@ -40,10 +40,14 @@ def test_sentences_say_who_speaks_what_in_which_language(train):
         utterance = train[i]
         language = ("en", "de")[i % 2]
         assert (utterance.name, utterance.language) == (f"{language}-train-{i:05d}", language)
-        assert utterance.speaker in {f"{voice}+{v}" for voice in ("en-us", "de") for v in ("m1", "f2")}
+        assert utterance.speaker in {
+            f"{voice}+{v}" for voice in ("en-us", "de") for v in ("m1", "f2")
+        }
         assert utterance.audio.dtype == np.float32
         assert 0.5 < len(utterance.audio) / 16_000 < 2.6
-        assert utterance.text in [grammar(language).sentence(k) for k in range(len(grammar(language)))]
+        assert utterance.text in [
+            grammar(language).sentence(k) for k in range(len(grammar(language)))
+        ]
     assert train.texts() == [u.text for u in train.clips()] == [train[i].text for i in range(8)]
 
 
@@ -89,7 +93,9 @@ def test_a_sentence_that_is_too_long_is_skipped_by_name(tmp_path):
     assert source.skipped[0].reason.startswith("too long: ")
     assert source.skipped[0].reason.endswith(" s, the limit is 1.5 s")
     limit.max_skipped = 0.01
-    with pytest.raises(ValueError, match="of 8 recordings of the spoken train sentences cannot be used"):
+    with pytest.raises(
+        ValueError, match="of 8 recordings of the spoken train sentences cannot be used"
+    ):
         spoken_sentences(limit, "train")
 
 

@@ -4,7 +4,9 @@ from hypothesis import strategies as st
 
 from stepjax.evaluate.error_rates import cer, normalise, wer
 
-sentences = st.lists(st.sampled_from(["one", "two", "Three", "four!", "fünf", "六"]), max_size=6).map(" ".join)
+sentences = st.lists(
+    st.sampled_from(["one", "two", "Three", "four!", "fünf", "六"]), max_size=6
+).map(" ".join)
 
 
 def edits_ref(reference, hypothesis):
@@ -57,5 +59,7 @@ def test_case_and_punctuation_are_no_mistakes(text, plain):
 
 
 def test_lists_of_different_lengths_are_refused():
-    with pytest.raises(ValueError, match="2 references and 1 transcripts were given; give one for each"):
+    with pytest.raises(
+        ValueError, match="2 references and 1 transcripts were given; give one for each"
+    ):
         wer(["a", "b"], ["a"])

@@ -12,7 +12,9 @@ from stepjax.infer.greedy import argmax, greedy
 from stepjax.model.group import Alone
 from stepjax.model.step_audio import StepAudio
 
-BATCH = tiny_model.batch() | {"prompt_tokens": np.array([8, 5, 14], np.int32)}  # the last has room for 2 of 16
+BATCH = tiny_model.batch() | {
+    "prompt_tokens": np.array([8, 5, 14], np.int32)
+}  # the last has room for 2 of 16
 MAX_NEW = 6
 NEVER = -1
 
@@ -24,7 +26,11 @@ def model():
 
 @pytest.fixture(scope="module")
 def logits_of(model):
-    return jit(lambda tokens_BL: model(BATCH["audio"], BATCH["samples"], tokens_BL, BATCH["audio_at"], Alone()))
+    return jit(
+        lambda tokens_BL: model(
+            BATCH["audio"], BATCH["samples"], tokens_BL, BATCH["audio_at"], Alone()
+        )
+    )
 
 
 def greedy_ref(logits_of, stop):
@@ -61,7 +67,9 @@ def test_answers_are_those_of_a_plain_loop_and_end_at_stop(model, logits_of, end
     np.testing.assert_array_equal(got[0], endless)
     np.testing.assert_array_equal(got[1], greedy_ref(logits_of, stop))
     assert (got[1][0, 2:] == stop).all()
-    assert (got[0][2, 3:] == NEVER).all()  # two tokens filled its row, the third had its place but no successor
+    assert (
+        got[0][2, 3:] == NEVER
+    ).all()  # two tokens filled its row, the third had its place but no successor
 
 
 @pytest.mark.parametrize("size", [1, 2, 4])

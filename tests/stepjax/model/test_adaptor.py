@@ -23,10 +23,15 @@ def adaptor():
 
 def adaptor_ref(module, x_TW):
     """One row, frame by frame, in float64."""
-    w = {name: np.asarray(value, np.float64) for name, value in nnx.to_pure_dict(nnx.state(module)).items()}
+    w = {
+        name: np.asarray(value, np.float64)
+        for name, value in nnx.to_pure_dict(nnx.state(module)).items()
+    }
     gelu = np.vectorize(lambda v: v * 0.5 * (1 + math.erf(v / math.sqrt(2))))
     padded_TW = np.pad(x_TW, ((1, 1), (0, 0)))
-    frames = [sum(padded_TW[t + k] @ w["conv_3WW"][k] for k in range(3)) for t in range(0, len(x_TW), 2)]
+    frames = [
+        sum(padded_TW[t + k] @ w["conv_3WW"][k] for k in range(3)) for t in range(0, len(x_TW), 2)
+    ]
     h_AP = gelu(np.array(frames) + w["conv_bias_W"]) @ w["in_WP"] + w["in_bias_P"]
     return np.maximum(h_AP, 0) @ w["out_PD"] + w["out_bias_D"]
 
@@ -38,7 +43,9 @@ def test_it_is_the_formula_written_out(adaptor):
 
 def test_a_ring_adapts_as_one_device_does(adaptor):
     def forward(module, x_BLD, group):
-        return part(module(part(x_BLD, group, dim=1), group), group, dim=1)  # it takes a part and gives the whole
+        return part(
+            module(part(x_BLD, group, dim=1), group), group, dim=1
+        )  # it takes a part and gives the whole
 
     alone = outputs_and_gradients(forward, adaptor, [X], 1)
     for size in (2, 4):

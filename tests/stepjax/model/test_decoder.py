@@ -1,4 +1,6 @@
-"""The decoder on one device and on rings, its attention written out in NumPy, and its arrow of time."""
+"""The decoder on one device and on rings, its attention written out in NumPy, and its arrow of
+time.
+"""
 
 import numpy as np
 import pytest
@@ -19,7 +21,9 @@ def decoder():
 
 
 def forward(module, x_BLD, group):
-    return part(module(part(x_BLD, group, dim=1), group), group, dim=1)  # it takes a part and gives the whole
+    return part(
+        module(part(x_BLD, group, dim=1), group), group, dim=1
+    )  # it takes a part and gives the whole
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +37,10 @@ def test_a_ring_decodes_as_one_device_does(decoder, alone, size):
 
 
 def weights(module):
-    return {name: np.asarray(value, np.float64) for name, value in nnx.to_pure_dict(nnx.state(module)).items()}
+    return {
+        name: np.asarray(value, np.float64)
+        for name, value in nnx.to_pure_dict(nnx.state(module)).items()
+    }
 
 
 def turn(x_LK, theta):
@@ -75,7 +82,9 @@ def test_swiglu_is_the_formula_written_out():
 
 
 def test_no_token_sees_the_future(decoder):
-    """Row i of the batch has another token in place i, and must equal the plain row up to there, to the bit."""
+    """Row i of the batch has another token in place i, and must equal the plain row up to there, to
+    the bit.
+    """
     x_BLD = np.tile(X[:1], (9, 1, 1))
     x_BLD[np.arange(8), np.arange(8)] += 1
     hidden_BLD = np.asarray(jit(lambda x: decoder(x, Alone()))(x_BLD))

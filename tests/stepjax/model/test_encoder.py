@@ -35,7 +35,10 @@ def test_a_ring_encodes_as_one_device_does(encoder, alone, size):
 
 def attention_ref(module, x_TW, mask_T):
     """One row, head by head, in float64."""
-    w = {name: np.asarray(value, np.float64) for name, value in nnx.to_pure_dict(nnx.state(module)).items()}
+    w = {
+        name: np.asarray(value, np.float64)
+        for name, value in nnx.to_pure_dict(nnx.state(module)).items()
+    }
     y_TW = np.zeros_like(x_TW) + w["out_bias_W"]
     for h in range(w["query_WHK"].shape[1]):
         q_TK = x_TW @ w["query_WHK"][:, h] + w["query_bias_HK"][h]
@@ -67,7 +70,9 @@ def test_only_keys_are_masked(attention):
     y_BTW = np.asarray(jit(lambda x: attention(x, mask_BT, Alone()))(x_BTW))
     changed_BT = (y_BTW != y_BTW[16:]).any(axis=-1)
     assert changed_BT[:6].all()  # all listen to a valid frame
-    np.testing.assert_array_equal(changed_BT[6:16, 6:], np.eye(10, dtype=bool))  # padding asks, and is not heard
+    np.testing.assert_array_equal(
+        changed_BT[6:16, 6:], np.eye(10, dtype=bool)
+    )  # padding asks, and is not heard
     assert not changed_BT[6:16, :6].any()
 
 
@@ -87,9 +92,13 @@ def num_features(frames):
 
 def test_what_lies_beyond_a_row_never_changes_its_features(encode):
     lengths = np.array([2, 3, 4, 5, 6, 7, 8, 13], np.int32)
-    inside = (np.arange(32) < lengths[:, None] + 2)[..., None]  # a row of T mel frames has T - 2 valid ones
+    inside = (np.arange(32) < lengths[:, None] + 2)[
+        ..., None
+    ]  # a row of T mel frames has T - 2 valid ones
     noise = np.tile(MEL[1], (len(lengths), 1, 1))
-    clean, dirty = (np.asarray(encode(np.where(inside, MEL[0], beyond), lengths)) for beyond in (0, 100 * noise))
+    clean, dirty = (
+        np.asarray(encode(np.where(inside, MEL[0], beyond), lengths)) for beyond in (0, 100 * noise)
+    )
     for n, a, b in zip(lengths, clean, dirty, strict=True):
         np.testing.assert_array_equal(a[: num_features(n)], b[: num_features(n)])
         assert (a[num_features(n) + 1 :] != b[num_features(n) + 1 :]).any()
@@ -99,7 +108,10 @@ def test_a_row_is_encoded_alike_however_far_it_is_padded(encode):
     """Up to the feature after its last one, which the adaptor's convolution looks at."""
     lengths = np.array([2, 3, 4, 5, 6, 7, 8, 13], np.int32)
     row_BFM = np.where((np.arange(16) < lengths[:, None] + 2)[..., None], MEL[0, :16], 0)
-    short, long = (np.asarray(encode(np.pad(row_BFM, [(0, 0), (0, more), (0, 0)]), lengths)) for more in (0, 16))
+    short, long = (
+        np.asarray(encode(np.pad(row_BFM, [(0, 0), (0, more), (0, 0)]), lengths))
+        for more in (0, 16)
+    )
     for n, a, b in zip(lengths, short, long, strict=True):
         np.testing.assert_allclose(a[: num_features(n) + 1], b[: num_features(n) + 1], atol=1e-5)
 

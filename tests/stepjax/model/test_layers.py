@@ -25,7 +25,9 @@ def test_rms_norm_divides_by_the_root_of_the_mean_square():
 def test_layer_norm_subtracts_the_mean_and_divides_by_the_deviation():
     norm = tiny_model.filled(lambda rngs: LayerNorm(16))
     x, scale, shift = (np.asarray(v, np.float64) for v in (X, norm.scale_D[...], norm.shift_D[...]))
-    want = (x - x.mean(axis=-1, keepdims=True)) / np.sqrt(x.var(axis=-1, keepdims=True) + 1e-5) * scale + shift
+    want = (x - x.mean(axis=-1, keepdims=True)) / np.sqrt(
+        x.var(axis=-1, keepdims=True) + 1e-5
+    ) * scale + shift
     np.testing.assert_allclose(norm(X), want, rtol=1e-5, atol=1e-5)
 
 
@@ -49,7 +51,9 @@ def rotate_ref(x_LK, theta):
 @pytest.mark.parametrize("theta", [10_000.0, 1_000_000.0])
 def test_rotary_positions_turn_pairs_as_complex_numbers(theta):
     x_BLHK = np.random.default_rng(1).normal(size=(2, 300, 3, 8)).astype(np.float32)
-    want = np.stack([np.stack([rotate_ref(x[:, h], theta) for h in range(3)], axis=1) for x in x_BLHK])
+    want = np.stack(
+        [np.stack([rotate_ref(x[:, h], theta) for h in range(3)], axis=1) for x in x_BLHK]
+    )
     np.testing.assert_allclose(rotate(x_BLHK, theta), want, atol=1e-4)
 
 
@@ -66,7 +70,9 @@ def test_rotated_products_depend_on_the_distance_alone():
 def test_sinusoids_are_whispers(length, width):
     w = np.exp(-np.arange(width // 2) * np.log(10_000) / (width // 2 - 1))
     want = np.concatenate([f(np.arange(length)[:, None] * w) for f in (np.sin, np.cos)], axis=1)
-    np.testing.assert_allclose(sinusoids(length, width), want, atol=2e-4)  # float32 angles up to 1500
+    np.testing.assert_allclose(
+        sinusoids(length, width), want, atol=2e-4
+    )  # float32 angles up to 1500
 
 
 def stack(rngs, remat=False):
@@ -94,7 +100,9 @@ def test_blocks_of_a_stack_start_out_different():
 
 def test_remat_changes_no_value_and_no_gradient():
     kept, again = (
-        outputs_and_gradients(Stack.__call__, tiny_model.filled(lambda rngs: stack(rngs, remat)), [X], 1)
+        outputs_and_gradients(
+            Stack.__call__, tiny_model.filled(lambda rngs: stack(rngs, remat)), [X], 1
+        )
         for remat in (False, True)
     )
     assert_close(again, kept, 1e-6)
@@ -109,7 +117,9 @@ TOKENS = np.random.default_rng(3).integers(0, 32, size=(3, 8)).astype(np.int32)
 
 
 def test_a_table_gives_each_token_its_row(table):
-    np.testing.assert_array_equal(table(TOKENS, jnp.float32, Alone()), np.asarray(table.table_VD[...])[TOKENS])
+    np.testing.assert_array_equal(
+        table(TOKENS, jnp.float32, Alone()), np.asarray(table.table_VD[...])[TOKENS]
+    )
 
 
 @pytest.mark.parametrize("size", [2, 4])
@@ -117,6 +127,8 @@ def test_a_table_split_over_a_ring_gives_the_same_rows_to_the_bit(table, size):
     def forward(module, tokens_BL, group):
         return module(tokens_BL, jnp.float32, group)
 
-    (got, grads), (want, want_grads) = (outputs_and_gradients(forward, table, [TOKENS], n) for n in (size, 1))
+    (got, grads), (want, want_grads) = (
+        outputs_and_gradients(forward, table, [TOKENS], n) for n in (size, 1)
+    )
     np.testing.assert_array_equal(got, want)
     assert_close(grads, want_grads, 1e-6)

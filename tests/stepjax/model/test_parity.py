@@ -1,7 +1,7 @@
 """The same tensors in public implementations give the same logits and the same gradients.
 
-The decoder is transformers' Qwen2ForCausalLM, the encoder its Qwen2AudioEncoder, the adaptor and the rest a few lines
-of torch. Needs the extra `parity`.
+The decoder is transformers' Qwen2ForCausalLM, the encoder its Qwen2AudioEncoder, the adaptor and
+the rest a few lines of torch. Needs the extra `parity`.
 """
 
 import jax
@@ -79,18 +79,26 @@ def model():
 
 @pytest.fixture(scope="module")
 def twin(model):
-    """Every tensor of `model` under its public name; strict, so none is left over on either side."""
+    """Every tensor of `model` under its public name; strict, so none is left over on either
+    side.
+    """
     tensors = {name_in_torch(name): x for name, x in published.step_audio(model).items()}
     tensors["encoder.embed_positions.weight"] = sinusoids(FRAMES // 2, 16)
     module = torch_model()
-    module.load_state_dict({name: torch.from_numpy(np.array(x)) for name, x in tensors.items()}, strict=True)
+    module.load_state_dict(
+        {name: torch.from_numpy(np.array(x)) for name, x in tensors.items()}, strict=True
+    )
     return module.eval()
 
 
 def torch_forward(twin):
-    """(encoder features, logits) by the public modules and the published rules for mask and insertion."""
+    """(encoder features, logits) by the public modules and the published rules for mask and
+    insertion.
+    """
     log_mel_BFM = mel.log_mel(BATCH["audio"], BATCH["samples"])
-    log_mel_BFM = np.pad(log_mel_BFM, ((0, 0), (0, FRAMES - log_mel_BFM.shape[1]), (0, 0))).astype(np.float32)
+    log_mel_BFM = np.pad(log_mel_BFM, ((0, 0), (0, FRAMES - log_mel_BFM.shape[1]), (0, 0))).astype(
+        np.float32
+    )
     valid_B = torch.from_numpy(mel.num_frames(BATCH["samples"]) - 2)
     mask_BT = ((torch.arange(FRAMES)[None] >= valid_B[:, None]) * -1e10)[:, 1::2]
     features_BTW = twin["encoder"](
@@ -107,8 +115,13 @@ def torch_forward(twin):
 
 
 def assert_same(got, want, name):
-    error, size = np.abs(np.asarray(got) - want.detach().numpy()).max(), float(want.detach().abs().max())
-    assert size > 0 and error <= TOLERANCE * size, f"{name}: off by {error:.1e}, the largest is {size:.1e}"
+    error, size = (
+        np.abs(np.asarray(got) - want.detach().numpy()).max(),
+        float(want.detach().abs().max()),
+    )
+    assert size > 0 and error <= TOLERANCE * size, (
+        f"{name}: off by {error:.1e}, the largest is {size:.1e}"
+    )
 
 
 def test_features_of_the_encoder_are_those_of_qwen2_audio(model, twin):
@@ -142,12 +155,16 @@ def test_logits_loss_and_all_gradients_from_sound_to_text_are_the_same(model, tw
     (nll, logits_BLV), grads = jit(jax.value_and_grad(loss, has_aux=True))(params, inputs)
     twin.zero_grad()
     want_BLV = torch_forward(twin)[1]
-    want = torch.nn.functional.cross_entropy(want_BLV.flatten(0, 1), torch.from_numpy(TARGETS).long().flatten())
+    want = torch.nn.functional.cross_entropy(
+        want_BLV.flatten(0, 1), torch.from_numpy(TARGETS).long().flatten()
+    )
     want.backward()
     assert_same(logits_BLV, want_BLV, "logits")
     assert_same(nll, want, "loss")
     theirs = {name: p.grad for name, p in twin.named_parameters() if p.grad is not None}
-    ours = {name_in_torch(name): x for name, x in published.step_audio(nnx.merge(graph, grads)).items()}
+    ours = {
+        name_in_torch(name): x for name, x in published.step_audio(nnx.merge(graph, grads)).items()
+    }
     assert ours.keys() == theirs.keys()
     for name, x in ours.items():
         assert_same(x, theirs[name], name)

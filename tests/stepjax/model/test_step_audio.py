@@ -62,11 +62,16 @@ def test_the_encoder_hears_the_mel_of_every_row_and_all_but_two_of_its_frames(mo
 
     def listen(params, audio_BS, samples_B, group):
         module = nnx.merge(graph, params)
-        module.encoder = lambda mel_BFM, frames_B, group: (mel_BFM, frames_B)  # they show what they are given
+        module.encoder = lambda mel_BFM, frames_B, group: (
+            mel_BFM,
+            frames_B,
+        )  # they show what they are given
         module.adaptor = lambda given, group: given
         return module.listen(audio_BS, samples_B, group)
 
-    mel_BFM, frames_B = on_ring(listen, size, [params, BATCH["audio"], BATCH["samples"]], (parts, P(), P()), P())
+    mel_BFM, frames_B = on_ring(
+        listen, size, [params, BATCH["audio"], BATCH["samples"]], (parts, P(), P()), P()
+    )
     want_BFM = mel.log_mel(BATCH["audio"], BATCH["samples"])
     np.testing.assert_array_equal(frames_B, mel.num_frames(BATCH["samples"]) - 2)
     np.testing.assert_allclose(mel_BFM[:, : want_BFM.shape[1]], want_BFM, atol=5e-4)
@@ -77,12 +82,16 @@ def test_the_encoder_hears_the_mel_of_every_row_and_all_but_two_of_its_frames(mo
 def test_sound_lands_exactly_at_audio_at_and_nowhere_else(model, size):
     rng = np.random.default_rng(4)
     audio_BAD = rng.normal(size=(3, 8, 16)).astype(np.float32)
-    audio_at_BL = np.where(rng.random((3, 16)) < 0.5, rng.integers(0, 8, (3, 16)), -1).astype(np.int32)
+    audio_at_BL = np.where(rng.random((3, 16)) < 0.5, rng.integers(0, 8, (3, 16)), -1).astype(
+        np.int32
+    )
     graph, params, parts = split(model)
 
     def read(params, group):
         module = nnx.merge(graph, params)
-        module.decoder = lambda x_BlD, group: group.gather(x_BlD, dim=1)  # it shows what it is given
+        module.decoder = lambda x_BlD, group: group.gather(
+            x_BlD, dim=1
+        )  # it shows what it is given
         return module.read(BATCH["tokens"], audio_at_BL, audio_BAD, group)
 
     want_BLD = np.asarray(params["table"]["table_VD"])[BATCH["tokens"]]

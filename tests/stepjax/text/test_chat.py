@@ -9,7 +9,9 @@ from stepjax.text import chat, tokenizer
 from stepjax.text.vocabulary import MARKS, Vocabulary
 
 VOCABULARY = Vocabulary(text_size=400, audio_codes=64, multiple=64)
-TOKENIZER = tokenizer.train(["hello there", "tell me more"], text_size=400, templates=chat.TEMPLATES)
+TOKENIZER = tokenizer.train(
+    ["hello there", "tell me more"], text_size=400, templates=chat.TEMPLATES
+)
 
 
 def ids(turns):
@@ -43,7 +45,10 @@ def test_a_conversation_reads_as_the_sheet_says():
     turns = [
         {"role": "system", "content": "be kind"},
         chat.tools_turn([{"name": "search", "description": "d", "parameters": {}}]),
-        {"role": "user", "content": [{"type": "text", "text": "hi "}, {"type": "audio", "frames": 1}]},
+        {
+            "role": "user",
+            "content": [{"type": "text", "text": "hi "}, {"type": "audio", "frames": 1}],
+        },
         {"role": "assistant", "content": chat.tool_call("search", {"query": "天气"})},
         {"role": "input", "content": "sunny"},
         {"role": "assistant", "content": "<tts_start>", "eot": False},
@@ -60,7 +65,10 @@ def test_a_conversation_reads_as_the_sheet_says():
 
 
 def test_pieces_are_tokenised_one_by_one():
-    turn = {"role": "user", "content": [{"type": "text", "text": "hel"}, {"type": "text", "text": "lo"}]}
+    turn = {
+        "role": "user",
+        "content": [{"type": "text", "text": "hel"}, {"type": "text", "text": "lo"}],
+    }
     assert chat.pieces([turn], VOCABULARY) == ["<|BOT|>human\n", "hel", "lo", "<|EOT|>"]
     together = {"role": "user", "content": [{"type": "text", "text": "hello"}]}
     assert len(ids([together])) < len(ids([turn]))

@@ -55,7 +55,9 @@ def test_another_process_learns_the_same_tokens(tmp_path):
         f"tokenizer.train({TEXTS!r}, 340, chat.TEMPLATES).save(sys.argv[1])"
     )
     root = pathlib.Path(__file__).parents[3]
-    subprocess.run([sys.executable, "-c", program, tmp_path / "there"], check=True, timeout=60, cwd=root)
+    subprocess.run(
+        [sys.executable, "-c", program, tmp_path / "there"], check=True, timeout=60, cwd=root
+    )
     TINY.save(tmp_path / "here")
     assert (tmp_path / "here").read_text() == (tmp_path / "there").read_text()
 

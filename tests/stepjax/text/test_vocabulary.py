@@ -27,7 +27,12 @@ def test_a_tiny_vocabulary_has_the_same_order():
 
 
 def test_every_id_of_a_tiny_vocabulary_has_at_most_one_meaning():
-    meanings = [*range(TINY.text_size), *map(TINY.mark, MARKS), *map(TINY.audio, range(64)), TINY.audio_pad]
+    meanings = [
+        *range(TINY.text_size),
+        *map(TINY.mark, MARKS),
+        *map(TINY.audio, range(64)),
+        TINY.audio_pad,
+    ]
     assert len(set(meanings)) == len(meanings)
     assert meanings == sorted(meanings) and meanings[-1] < TINY.size
     for token in range(TINY.size):
@@ -40,7 +45,10 @@ def test_every_id_of_a_tiny_vocabulary_has_at_most_one_meaning():
 def test_a_finished_output_splits_by_the_official_rule(tokens):
     body = [token for token in tokens if token not in TINY.stops]
     codes = [token - TINY.tts_pad - 1 for token in body if token > TINY.tts_pad]
-    official = [token for token in body if token < TINY.audio_start], [code for code in codes if code < 64]
+    official = (
+        [token for token in body if token < TINY.audio_start],
+        [code for code in codes if code < 64],
+    )
     assert TINY.split([*body, TINY.eot]) == official
     assert TINY.split(body) == official  # ran out of room: nothing is cut
     assert TINY.split([*body, TINY.eot, 1, TINY.audio(2)]) == official

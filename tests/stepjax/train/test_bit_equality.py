@@ -15,20 +15,32 @@ from stepjax.train import metrics
 from stepjax.train.check import check
 
 REPLICATED = {}  # three rings of two nodes, each with the whole state
-SPLIT = {"fabric_num_nodes": 5, "mesh_tensor": 2, "mesh_fsdp": 2}  # rings of one node, each with half; one to spare
+SPLIT = {
+    "fabric_num_nodes": 5,
+    "mesh_tensor": 2,
+    "mesh_fsdp": 2,
+}  # rings of one node, each with half; one to spare
 
 
 def faulted(seed: int) -> tuple[dict, str, str]:
-    """A cluster on a ring or a line, and faults in three of its steps that leave it one ring at every moment."""
+    """A cluster on a ring or a line, and faults in three of its steps that leave it one ring at
+    every moment.
+    """
     rng = np.random.default_rng(seed)
     world, kind = (REPLICATED, SPLIT)[rng.integers(2)], ("ring", "line")[rng.integers(2)]
     changes = world | {"fabric_kind": kind}
     steps, nodes = tiny_run.config(**changes).steps, tiny_run.config(**changes).fabric.num_nodes
     events, hit = [], rng.choice(steps, 3, replace=False)
-    for step, moment in sorted((int(rng.choice(hit)), int(rng.integers(len(MOMENTS)))) for _ in range(10)):
+    for step, moment in sorted(
+        (int(rng.choice(hit)), int(rng.integers(len(MOMENTS)))) for _ in range(10)
+    ):
         kinds = ("lose", "back") if moment == 0 else ("lose",)
-        next_ones = [Event(kind, node, step, MOMENTS[moment]) for kind in kinds for node in range(nodes)]
-        possible = [event for event in next_ones if leaves_a_ring(FaultPlan((*events, event)), changes)]
+        next_ones = [
+            Event(kind, node, step, MOMENTS[moment]) for kind in kinds for node in range(nodes)
+        ]
+        possible = [
+            event for event in next_ones if leaves_a_ring(FaultPlan((*events, event)), changes)
+        ]
         if possible:
             events.append(possible[rng.integers(len(possible))])
     return world, kind, str(FaultPlan(tuple(events)))
@@ -53,9 +65,14 @@ def test_no_fault_that_leaves_a_ring_changes_a_bit(plans):
 def ends_as_if_nothing_had_happened(seed: int):
     world, kind, plan = faulted(seed)
     with tempfile.TemporaryDirectory() as folder:
-        result = tiny_run.train(tiny_run.config(plan, **world, fabric_kind=kind), Path(folder), scored=False)
+        result = tiny_run.train(
+            tiny_run.config(plan, **world, fabric_kind=kind), Path(folder), scored=False
+        )
         lines = metrics.read(Path(folder) / "events.jsonl")
-        assert tiny_run.trajectory(Path(folder)) == tiny_run.without_faults(scored=False, **world).trajectory
+        assert (
+            tiny_run.trajectory(Path(folder))
+            == tiny_run.without_faults(scored=False, **world).trajectory
+        )
     assert result["samples_lost"] == result["samples_repeated"] == 0
     came_from = [line["state_from"] for line in lines if line["event"] == "recovery"]
     if "checkpoint" not in came_from:

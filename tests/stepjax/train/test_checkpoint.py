@@ -1,4 +1,6 @@
-"""What was saved comes back to the bit, on any mesh; what was not saved whole does not come back."""
+"""What was saved comes back to the bit, on any mesh; what was not saved whole does not come
+back.
+"""
 
 import os
 import signal
@@ -75,7 +77,9 @@ def test_what_happens_to_the_arrays_after_a_save_does_not_matter(checkpoints):
     """The update of the next step overwrites them, and lost nodes take them away."""
     now = state(2, 1, 4)
     checkpoints.save(1, now, EXPONENTS)
-    jax.block_until_ready(jax.jit(lambda tree: jax.tree.map(lambda x: 0 * x, tree), donate_argnums=0)(now))
+    jax.block_until_ready(
+        jax.jit(lambda tree: jax.tree.map(lambda x: 0 * x, tree), donate_argnums=0)(now)
+    )
     for leaf in jax.tree.leaves(now):
         leaf.delete()
     _, restored, _ = checkpoints.restore(SHAPES, shardings(1, 1, 2), len(EXPONENTS))
@@ -105,7 +109,9 @@ def test_a_checkpoint_that_was_being_written_is_never_restored(tmp_path):
     assert any(path.name.startswith("6") for path in tmp_path.iterdir())
     checkpoints = Checkpoints(tmp_path, keep=2)
     shapes = {"w": jax.ShapeDtypeStruct((8,), np.float32)}
-    step, restored, _ = checkpoints.restore(shapes, {"w": shardings(1, 1, 1)["count"]}, len(EXPONENTS))
+    step, restored, _ = checkpoints.restore(
+        shapes, {"w": shardings(1, 1, 1)["count"]}, len(EXPONENTS)
+    )
     assert step == 4 and (np.asarray(restored["w"]) == 1.0).all()
     checkpoints.save(6, {"w": jnp.full(8, 6.0)}, EXPONENTS)
     assert checkpoints.latest() == 6

@@ -34,7 +34,11 @@ def test_a_score_has_the_same_bits_on_every_mesh():
 def test_the_loss_is_the_mean_over_the_tokens_of_the_right_transcripts():
     config = tiny_run.config()
     with tiny_run.trainer_on(config) as trainer:
-        heldout, graph, params = heldout_of(trainer, config), trainer.step.graph, jax.device_get(trainer.state[0])
+        heldout, graph, params = (
+            heldout_of(trainer, config),
+            trainer.step.graph,
+            jax.device_get(trainer.state[0]),
+        )
         score = heldout.score(0)
 
     @jax.jit
@@ -43,7 +47,9 @@ def test_the_loss_is_the_mean_over_the_tokens_of_the_right_transcripts():
         return cross_entropy(logits, rows["targets"], Alone())
 
     counted = heldout.right["kind"] > 0
-    assert score.loss == pytest.approx(np.asarray(losses(params, heldout.right))[counted].mean(), rel=1e-5)
+    assert score.loss == pytest.approx(
+        np.asarray(losses(params, heldout.right))[counted].mean(), rel=1e-5
+    )
 
 
 def test_rows_that_only_fill_a_microbatch_do_not_count():

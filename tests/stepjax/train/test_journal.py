@@ -16,8 +16,18 @@ from stepjax.train.journal import Journal, still_to_come
 from stepjax.train.metrics import read
 from stepjax.train.trainer import Measured, Recovered
 
-MEASURED = Measured(loss=0.1 + 0.2, loss_by_kind={"text": 1 / 3, "audio": None}, grad_norm=2.0, tokens=600)
-PLAN = FaultPlan().lose(1, 2).lose(2, 2, "during").back(1, 4).lose(3, 5, "saving").back(2, 6).lose(1, 7)
+MEASURED = Measured(
+    loss=0.1 + 0.2, loss_by_kind={"text": 1 / 3, "audio": None}, grad_norm=2.0, tokens=600
+)
+PLAN = (
+    FaultPlan()
+    .lose(1, 2)
+    .lose(2, 2, "during")
+    .back(1, 4)
+    .lose(3, 5, "saving")
+    .back(2, 6)
+    .lose(1, 7)
+)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +63,10 @@ def test_a_generation_and_a_recovery_are_lines_too(tmp_path, generation):
         journal.recovery(2, recovered, steps_lost=0)
     formed, moved = logged(tmp_path, "events")
     assert formed.pop("time") > 1e9 and moved.pop("time") > 1e9  # seconds since the epoch
-    switching = {"switched": len(generation.switching.commands), "switch_seconds": generation.switching.seconds}
+    switching = {
+        "switched": len(generation.switching.commands),
+        "switch_seconds": generation.switching.seconds,
+    }
     assert formed == switching | {
         "event": "generation", "step": 2, "generation": 0, "alive": [0, 1, 2, 3, 4, 5], "away": [6],
         "groups": [[0, 1], [2, 3], [4, 5]], "mesh": {"data": 3, "fsdp": 1, "tensor": 4}, "devices": 12,
@@ -102,7 +115,9 @@ def test_whatever_has_happened_the_rest_of_a_plan_can_happen():
             left = still_to_come(PLAN, list(happened))
             left.check(num_nodes=6)
             lost = [str(event) for event in left.events if event.kind == "lose"]
-            assert lost == [text for text in texts if text.startswith("lose") and text not in happened]
+            assert lost == [
+                text for text in texts if text.startswith("lose") and text not in happened
+            ]
 
 
 @pytest.mark.parametrize("happened, left", [

@@ -17,7 +17,11 @@ from stepjax.train.loop import Feed, Interrupt, Stopped
 from stepjax.train.metrics import read
 from stepjax.train.trainer import NotFinite, Trainer
 
-SPLIT = {"fabric_num_nodes": 5, "mesh_tensor": 2, "mesh_fsdp": 2}  # each node holds half of the state
+SPLIT = {
+    "fabric_num_nodes": 5,
+    "mesh_tensor": 2,
+    "mesh_fsdp": 2,
+}  # each node holds half of the state
 
 
 @pytest.fixture(autouse=True)
@@ -34,13 +38,24 @@ def sources(workdir) -> list[str]:
 
 
 def test_a_run_through_losses_and_a_return_ends_like_one_without(tmp_path):
-    result = tiny_run.train(tiny_run.config(tiny.get_config().faults + "; lose 2 saving 7"), tmp_path)
+    result = tiny_run.train(
+        tiny_run.config(tiny.get_config().faults + "; lose 2 saving 7"), tmp_path
+    )
     assert tiny_run.trajectory(tmp_path) == tiny_run.without_faults().trajectory
     assert result["heldout"] == tiny_run.without_faults().result["heldout"]
     assert (result["faults"], result["rejoins"], result["generations"]) == (3, 1, 5)
     assert result["steps_lost"] == result["samples_lost"] == result["samples_repeated"] == 0
     assert sources(tmp_path) == ["replica"] * 4
-    assert [line["devices"] for line in read(tmp_path / "metrics.jsonl")] == [12, 12, 8, 8, 12, 8, 8, 8]
+    assert [line["devices"] for line in read(tmp_path / "metrics.jsonl")] == [
+        12,
+        12,
+        8,
+        8,
+        12,
+        8,
+        8,
+        8,
+    ]
     assert (tmp_path / "report.html").stat().st_size > 10_000
 
 
@@ -61,7 +76,9 @@ def test_where_nobody_else_holds_it_the_ring_neighbours_copy_serves(tmp_path):
     result = tiny_run.train(tiny_run.config(plan, **SPLIT), tmp_path, scored=False)
     assert sources(tmp_path) == ["replica", "neighbour", "replica"]
     assert result["steps_lost"] == 0
-    assert tiny_run.trajectory(tmp_path) == tiny_run.without_faults(scored=False, **SPLIT).trajectory
+    assert (
+        tiny_run.trajectory(tmp_path) == tiny_run.without_faults(scored=False, **SPLIT).trajectory
+    )
 
 
 @pytest.mark.slow
@@ -71,11 +88,15 @@ def test_where_the_copy_is_lost_too_the_last_checkpoint_serves(tmp_path):
     assert sources(tmp_path)[:3] == ["replica", "replica", "checkpoint"]
     assert result["steps_lost"] == 2  # back from step 5 to the checkpoint of step 3
     assert result["samples_lost"] == result["samples_repeated"] == 0
-    assert tiny_run.trajectory(tmp_path) == tiny_run.without_faults(scored=False, **SPLIT).trajectory
+    assert (
+        tiny_run.trajectory(tmp_path) == tiny_run.without_faults(scored=False, **SPLIT).trajectory
+    )
 
 
 @pytest.mark.parametrize("left, state_is_whole", [("0 and 3", True), ("5", False)])
-def test_where_no_ring_is_left_the_run_says_so_and_the_same_command_resumes_it(tmp_path, left, state_is_whole):
+def test_where_no_ring_is_left_the_run_says_so_and_the_same_command_resumes_it(
+    tmp_path, left, state_is_whole
+):
     """Nodes 0 and 3 hold a half of the state each, and are too far apart for a ring."""
     nodes = {int(node) for node in left.split(" and ")}
     plan = "; ".join(f"lose {node} during 4" for node in range(6) if node not in nodes)
@@ -83,8 +104,10 @@ def test_where_no_ring_is_left_the_run_says_so_and_the_same_command_resumes_it(t
     with pytest.raises(Stopped) as stopped:
         tiny_run.train(tiny_run.config(plan), tmp_path)
     assert str(stopped.value) == (
-        f"stopped before step 4, with {saved} steps saved: no ring can be formed of the nodes that are left, "
-        f"{sorted(nodes)}: tensor=4 needs 2 nodes, each at most 2 from the next; repair nodes and start again with "
+        f"stopped before step 4, with {saved} steps saved: no ring can be formed of the nodes that "
+        "are left, "
+        f"{sorted(nodes)}: tensor=4 needs 2 nodes, each at most 2 from the next; repair nodes and "
+        "start again with "
         "the same command."
     )
     assert not (tmp_path / "result.json").exists()
@@ -108,15 +131,26 @@ def after_step(monkeypatch, step: int, do) -> None:
 
 
 def test_an_interrupted_run_saves_its_step_and_goes_on_there(tmp_path, monkeypatch):
-    with monkeypatch.context() as patch, pytest.raises(Stopped, match="before step 5, with 5 steps saved: interrupted"):
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(Stopped, match="before step 5, with 5 steps saved: interrupted"),
+    ):
         after_step(patch, 4, lambda: os.kill(os.getpid(), signal.SIGINT))
         tiny_run.train(tiny_run.config("lose 1 before 4"), tmp_path)
-    assert tiny_run.events(tmp_path, "stop")[0]["reason"] == "interrupted; the same command goes on from here"
+    assert (
+        tiny_run.events(tmp_path, "stop")[0]["reason"]
+        == "interrupted; the same command goes on from here"
+    )
     result = tiny_run.train(tiny_run.config("lose 1 before 4"), tmp_path)
     assert tiny_run.trajectory(tmp_path) == tiny_run.without_faults().trajectory
-    assert (result["steps_lost"], result["faults"]) == (0, 1)  # the loss does not happen a second time
+    assert (result["steps_lost"], result["faults"]) == (
+        0,
+        1,
+    )  # the loss does not happen a second time
     assert [line["resumed"] for line in tiny_run.events(tmp_path, "start")] == [False, True]
-    once_more = tiny_run.train(tiny_run.config("lose 1 before 4"), tmp_path)  # when there is nothing left to do
+    once_more = tiny_run.train(
+        tiny_run.config("lose 1 before 4"), tmp_path
+    )  # when there is nothing left to do
     assert once_more | {"generations": 3} == result | {"generations": 3}
 
 
@@ -136,7 +170,8 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(tmp_path, mo
     with pytest.raises(NotFinite) as stopped:
         tiny_run.train(tiny_run.config(), tmp_path)
     assert str(stopped.value) == (
-        "the loss of step 2 is not finite; lower optimizer.learning_rate or optimizer.clip, and train in another "
+        "the loss of step 2 is not finite; lower optimizer.learning_rate or optimizer.clip, and "
+        "train in another "
         "--workdir."
     )
     assert [line["step"] for line in read(tmp_path / "metrics.jsonl")] == [0, 1]

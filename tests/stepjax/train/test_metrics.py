@@ -17,7 +17,12 @@ floats = st.floats(allow_nan=False, allow_infinity=False)
 
 
 def metric(step: int, **other) -> dict:
-    line = {"step": step, "loss": 5.0 - step / 4, "tokens_per_second": 100.0 * step, "sample_ids_hash": f"h{step}"}
+    line = {
+        "step": step,
+        "loss": 5.0 - step / 4,
+        "tokens_per_second": 100.0 * step,
+        "sample_ids_hash": f"h{step}",
+    }
     return line | other
 
 
@@ -32,13 +37,22 @@ def test_floats_read_back_to_the_same_bits(tmp_path_factory, xs, x32):
 
 
 def test_what_is_no_number_becomes_null(tmp_path):
-    record = {"a": math.nan, "b": None, "c": [np.float32(np.inf), 1], "d": {"e": jnp.array(jnp.nan)}}
+    record = {
+        "a": math.nan,
+        "b": None,
+        "c": [np.float32(np.inf), 1],
+        "d": {"e": jnp.array(jnp.nan)},
+    }
     Log(tmp_path / "log").write(record)
-    assert (tmp_path / "log").read_text() == '{"a": null, "b": null, "c": [null, 1], "d": {"e": null}}\n'
+    assert (
+        tmp_path / "log"
+    ).read_text() == '{"a": null, "b": null, "c": [null, 1], "d": {"e": null}}\n'
 
 
 def test_arrays_and_sets_become_lists(tmp_path):
-    Log(tmp_path / "log").write({"gone": frozenset({3, 1}), "nodes": np.array([[0, 1]]), "step": np.int64(7)})
+    Log(tmp_path / "log").write(
+        {"gone": frozenset({3, 1}), "nodes": np.array([[0, 1]]), "step": np.int64(7)}
+    )
     assert read(tmp_path / "log") == [{"gone": [1, 3], "nodes": [[0, 1]], "step": 7}]
 
 
@@ -88,7 +102,9 @@ def test_an_open_log_goes_on_after_truncate(tmp_path):
 
 def scalars(folder) -> dict:
     events = EventAccumulator(str(folder)).Reload()
-    return {tag: [(x.step, x.value) for x in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+    return {
+        tag: [(x.step, x.value) for x in events.Scalars(tag)] for tag in events.Tags()["scalars"]
+    }
 
 
 def test_tensorboard_reads_the_scalars(tmp_path):
@@ -107,7 +123,13 @@ def test_a_resumed_run_hides_the_steps_that_it_does_again(tmp_path):
 
 
 def recovery(gone=(), back=(), seconds=0.5, steps_lost=0) -> dict:
-    return {"event": "recovery", "gone": gone, "back": back, "seconds": seconds, "steps_lost": steps_lost}
+    return {
+        "event": "recovery",
+        "gone": gone,
+        "back": back,
+        "seconds": seconds,
+        "steps_lost": steps_lost,
+    }
 
 
 def summed(tmp_path, metrics, events=(), steps=4) -> dict:
@@ -115,7 +137,13 @@ def summed(tmp_path, metrics, events=(), steps=4) -> dict:
         log = Log(tmp_path / name)
         for record in records:
             log.write(record)
-    return summary(tmp_path / "metrics", tmp_path / "events", lambda step: f"h{step}", batch_size=8, steps=steps)
+    return summary(
+        tmp_path / "metrics",
+        tmp_path / "events",
+        lambda step: f"h{step}",
+        batch_size=8,
+        steps=steps,
+    )
 
 
 def test_a_summary_by_hand(tmp_path):

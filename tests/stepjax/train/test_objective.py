@@ -1,4 +1,6 @@
-"""Cross-entropy with a split vocabulary equals a plain log-softmax, and every loss is counted where it belongs."""
+"""Cross-entropy with a split vocabulary equals a plain log-softmax, and every loss is counted where
+it belongs.
+"""
 
 import jax
 import numpy as np
@@ -25,7 +27,9 @@ def cross_entropy_ref(logits_BLV, targets_BL):
 
 
 def losses_and_gradient(logits_BLV, size):
-    """Of the sum of losses times WEIGHTS; logits split over the vocabulary, losses over positions."""
+    """Of the sum of losses times WEIGHTS; logits split over the vocabulary, losses over
+    positions.
+    """
 
     def on_device(logits_BLv, targets_BL, weights_Bl, group):
         def loss(logits_BLv):
@@ -37,7 +41,11 @@ def losses_and_gradient(logits_BLV, size):
 
     by_token, by_position = P(None, None, "tensor"), P(None, "tensor")
     return on_ring(
-        on_device, size, [logits_BLV, TARGETS, WEIGHTS], (by_token, P(), by_position), (by_position, by_token)
+        on_device,
+        size,
+        [logits_BLV, TARGETS, WEIGHTS],
+        (by_token, P(), by_position),
+        (by_position, by_token),
     )
 
 

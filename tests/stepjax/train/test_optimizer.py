@@ -1,4 +1,6 @@
-"""AdamW by hand, and the two things that the rest relies on: it is elementwise, and only matrices decay."""
+"""AdamW by hand, and the two things that the rest relies on: it is elementwise, and only matrices
+decay.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +14,11 @@ from stepjax.train import loop, optimizer
 CONFIG = tiny_run.config().optimizer
 STEPS = 10
 RNG = np.random.default_rng(0)
-PARAMS = {"q_DHK": RNG.normal(size=(6, 4, 2)), "q_bias_HK": RNG.normal(size=(4, 2)), "norm_D": RNG.normal(size=6)}
+PARAMS = {
+    "q_DHK": RNG.normal(size=(6, 4, 2)),
+    "q_bias_HK": RNG.normal(size=(4, 2)),
+    "norm_D": RNG.normal(size=6),
+}
 PARAMS = {name: x.astype(np.float32) for name, x in PARAMS.items()}
 
 
@@ -44,7 +50,9 @@ def adamw_ref(x, gradients, rates, decay):
 def test_the_rate_rises_in_a_line_and_falls_in_a_cosine():
     rate = optimizer.learning_rate(CONFIG, STEPS)
     top, warmup = CONFIG.learning_rate, CONFIG.warmup
-    assert [float(rate(n)) for n in range(warmup + 1)] == pytest.approx([top * n / warmup for n in range(warmup + 1)])
+    assert [float(rate(n)) for n in range(warmup + 1)] == pytest.approx(
+        [top * n / warmup for n in range(warmup + 1)]
+    )
     middle = warmup + (STEPS - warmup) / 2
     assert float(rate(middle)) == pytest.approx(top * (1 + CONFIG.final) / 2)
     assert float(rate(STEPS)) == pytest.approx(top * CONFIG.final)

@@ -44,7 +44,9 @@ RUN = [
 
 def shown(records, steps=60, num_devices=16, **console) -> list[str]:
     out, seconds = io.StringIO(), iter(range(1000))
-    with Progress(steps, num_devices, Console(file=out, **console), clock=lambda: next(seconds)) as progress:
+    with Progress(
+        steps, num_devices, Console(file=out, **console), clock=lambda: next(seconds)
+    ) as progress:
         for record in records:
             (progress.event if "event" in record else progress.step)(record)
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out.getvalue()).replace("\r", "\n").splitlines()
@@ -69,7 +71,9 @@ def test_without_a_terminal_it_prints_the_events_and_every_tenth():
 def test_on_a_terminal_the_bar_and_the_events_are_shown():
     text = "\n".join(shown(RUN, force_terminal=True, width=120))
     assert "lost node 3 at step 14: rings 0-1 | 2-4 | 5-6, 12 of 16 devices, back in 0.62 s" in text
-    assert re.search(r"step 60/60 .* loss 3.05  8,412 tokens/s  16/16 devices  gen 2  0:00 left", text)
+    assert re.search(
+        r"step 60/60 .* loss 3.05  8,412 tokens/s  16/16 devices  gen 2  0:00 left", text
+    )
 
 
 @pytest.mark.parametrize("width", [None, 80, 120, 200])
@@ -86,7 +90,9 @@ def test_no_line_is_longer_than_120(width):
 
 
 def test_the_time_left_follows_the_pace():
-    lines = shown([START, *map(metric, range(3))], steps=10)  # the clock ticks a second each time it is read
+    lines = shown(
+        [START, *map(metric, range(3))], steps=10
+    )  # the clock ticks a second each time it is read
     assert [line.split(", ")[-1] for line in lines[1:]] == ["-:-- left", "0:08 left", "0:07 left"]
 
 
@@ -97,7 +103,8 @@ def test_it_says_that_a_run_goes_on_where_it_stopped_and_what_is_lost():
     assert lines == [
         "8 nodes of 2 on a 2-hop ring, tensor 4, fsdp 1, goes on at step 30; no faults planned",
         "ring 0-1, 4 of 16 devices",
-        "lost node 6, node 3 came back at step 31 (1 step to do again): ring 0..3, 8 of 16 devices, back in 0.62 s",
+        "lost node 6, node 3 came back at step 31 (1 step to do again): ring 0..3, 8 of 16 "
+        "devices, back in 0.62 s",
         "stopped at step 31: interrupted",
     ]
 
@@ -112,5 +119,6 @@ def test_a_fault_in_the_middle_of_a_recovery_is_told_after_it():
 
 
 def test_a_loss_that_is_no_number_is_shown_as_a_dash():
-    assert shown([START, metric(0) | {"loss": None, "tokens_per_second": None}], steps=1)[1].startswith(
-        "step 1/1: loss -, - tokens/s, 16/16 devices")
+    assert shown([START, metric(0) | {"loss": None, "tokens_per_second": None}], steps=1)[
+        1
+    ].startswith("step 1/1: loss -, - tokens/s, 16/16 devices")

@@ -74,7 +74,9 @@ def write_run(workdir, lines, events) -> None:
 
 
 def write_result(workdir, **other) -> None:
-    found = metrics.summary(workdir / "metrics.jsonl", workdir / "events.jsonl", expected_hash, 24, STEPS)
+    found = metrics.summary(
+        workdir / "metrics.jsonl", workdir / "events.jsonl", expected_hash, 24, STEPS
+    )
     found |= {"heldout": {"wer": 0.06, "cer": 0.04, "loss": 1.3}, "skipped_files": []} | other
     (workdir / "result.json").write_text(json.dumps(found))
 
@@ -128,10 +130,19 @@ def test_the_page_tells_the_run(workdir):
     assert ("The run did its 60 steps, lost 2 nodes on the way, took 1 back, and no sample was lost or repeated."
             in told)  # fmt: skip
     assert "8 nodes of 2 devices on a 2-hop ring, tensor-parallel rings of 4 devices." in told
-    for title in ("Step 14: lost node 3", "Step 25: lost node 6", "Step 33: node 3 came back", "Devices", "Held out"):
+    for title in (
+        "Step 14: lost node 3",
+        "Step 25: lost node 6",
+        "Step 33: node 3 came back",
+        "Devices",
+        "Held out",
+    ):
         assert title in page.words
     assert text.count("<figure>") == 6 and "cannot be drawn" not in told
-    assert "Before: rings 0-1 | 2-3 | 4-5 | 6-7" in page.words and "After: rings 0-1 | 2-4 | 5-7" in page.words
+    assert (
+        "Before: rings 0-1 | 2-3 | 4-5 | 6-7" in page.words
+        and "After: rings 0-1 | 2-4 | 5-7" in page.words
+    )
     assert all(name in page.words for name in SECONDS)
     assert {"node 3 lost", "node 6 lost", "node 3 back"} <= set(page.words)
 
@@ -152,7 +163,9 @@ def test_what_comes_from_files_is_escaped(workdir):
 
 
 def test_every_number_of_result_and_config_is_on_the_page(workdir):
-    (workdir / "config.json").write_text(json.dumps({"model": {"decoder": {"width": 128}}, "voices": ["m1", "f2"]}))
+    (workdir / "config.json").write_text(
+        json.dumps({"model": {"decoder": {"width": 128}}, "voices": ["m1", "f2"]})
+    )
     write_result(workdir, environment={"jax": "0.10.2"})
     _, page = written(workdir)
     pairs = dict(zip(page.words, page.words[1:], strict=False))
@@ -168,20 +181,27 @@ def test_a_torn_run_has_a_page_at_every_byte(tmp_path):
             (tmp_path / name).write_bytes(whole[:length])
             _, page = written(tmp_path)
             assert "result.json is missing." in page.words
-            assert any(re.match(r"The run (did its \d+ step|has no end yet: \d+ step)", word) for word in page.words)
+            assert any(
+                re.match(r"The run (did its \d+ step|has no end yet: \d+ step)", word)
+                for word in page.words
+            )
         (tmp_path / name).write_bytes(whole)
 
 
 def test_an_empty_folder_has_a_page_that_says_so(tmp_path):
     _, page = written(tmp_path)
     missing = [word for word in page.words if word.endswith(" is missing.")]
-    assert missing == [f"{name} is missing." for name in ("metrics.jsonl", "events.jsonl", "result.json")]
+    assert missing == [
+        f"{name} is missing." for name in ("metrics.jsonl", "events.jsonl", "result.json")
+    ]
     assert "The run has no end yet: 0 steps done so far, and no node was lost." in page.words
 
 
 def test_damaged_files_are_named(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 0, "loss": "high"}\nnonsense\n{"loss": 1}\n')
-    (tmp_path / "events.jsonl").write_text('{"event": ["start"]}\n{"event": "recovery", "step": 1}\n[]\n')
+    (tmp_path / "events.jsonl").write_text(
+        '{"event": ["start"]}\n{"event": "recovery", "step": 1}\n[]\n'
+    )
     (tmp_path / "result.json").write_text('{"steps": 6')
     (tmp_path / "config.json").write_text("[1]")
     _, page = written(tmp_path)
@@ -194,7 +214,13 @@ WRONG = [None, "", "<b>", -1, 0, 0.5, 99, True, [], {}, [[]], {"a": "b"}, math.n
 
 def leaves(value, way=()) -> list[tuple]:
     """The ways to every value inside, containers too."""
-    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    inside = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
     return [way, *(leaf for key, child in inside for leaf in leaves(child, (*way, key)))]
 
 
@@ -253,8 +279,14 @@ def test_rings_that_cannot_be_are_told_instead_of_drawn(tmp_path):
 @pytest.mark.parametrize(
     ("last", "words"),
     [
-        ({"event": "end", "step": 16}, "The run did its 16 steps, lost 1 node on the way, and no sample was lost"),
-        ({"event": "stop", "step": 16, "reason": "no ring left."}, "The run stopped after 16 steps (no ring left), "),
+        (
+            {"event": "end", "step": 16},
+            "The run did its 16 steps, lost 1 node on the way, and no sample was lost",
+        ),
+        (
+            {"event": "stop", "step": 16, "reason": "no ring left."},
+            "The run stopped after 16 steps (no ring left), ",
+        ),
         ({"event": "start", "step": 16}, "The run has no end yet: 16 steps done so far, "),
     ],
 )
@@ -268,7 +300,8 @@ def test_the_verdict_knows_how_a_run_ended(tmp_path, last, words):
 def test_the_verdict_hides_no_loss(workdir):
     write_result(workdir, samples_lost=24, samples_repeated=48, steps_lost=2)
     assert story.verdict(story.load(workdir)).endswith(
-        "took 1 back, 2 steps had to be done again, and 24 samples were lost and 48 repeated.")
+        "took 1 back, 2 steps had to be done again, and 24 samples were lost and 48 repeated."
+    )
 
 
 def test_a_resumed_run_counts_its_generations_again(tmp_path):
@@ -304,7 +337,11 @@ def test_words_of_marks_never_touch():
     draw = random.Random(0)
     for count in range(1, 30):
         xs = [round(draw.uniform(0, 100), 1) for _ in range(count)]
-        shown = [(charts.span(x, 20), row) for x, row in zip(xs, charts.rows(xs, 20), strict=True) if row is not None]
+        shown = [
+            (charts.span(x, 20), row)
+            for x, row in zip(xs, charts.rows(xs, 20), strict=True)
+            if row is not None
+        ]
         assert shown and max(row for _, row in shown) < charts.MARK_ROWS
         for (a, row), (b, other) in itertools.combinations(shown, 2):
             assert row != other or a[1] <= b[0] or b[1] <= a[0]
@@ -313,4 +350,6 @@ def test_words_of_marks_never_touch():
 def test_a_mark_without_room_for_words_keeps_its_line():
     marks = [charts.Mark(x, f"node {x} lost", "#000000") for x in range(40)]
     drawn = "".join(charts.flags(marks, charts.Scale(0, 39)))
-    assert drawn.count('y2="100%"') == drawn.count("<title>") == 40 and 3 <= drawn.count("<text") <= 15
+    assert (
+        drawn.count('y2="100%"') == drawn.count("<title>") == 40 and 3 <= drawn.count("<text") <= 15
+    )

@@ -1,4 +1,6 @@
-"""Every parameter of the model has its line in the table, and the devices' parts of it are the whole, once."""
+"""Every parameter of the model has its line in the table, and the devices' parts of it are the
+whole, once.
+"""
 
 import itertools
 import math
@@ -30,7 +32,9 @@ def test_the_table_is_about_this_model(params):
 
 
 def test_what_is_not_in_the_table_is_a_vector(params):
-    """So no matrix is kept whole on every device by mistake; the adaptor's last one is, which follows a sum."""
+    """So no matrix is kept whole on every device by mistake; the adaptor's last one is, which
+    follows a sum.
+    """
     for path, shape in params.items():
         if path[-1] not in TENSOR_DIM and path != ("adaptor", "out_PD"):
             assert len(shape) - ("blocks" in path) == 1, path
@@ -50,7 +54,11 @@ def test_fsdp_takes_the_largest_dimension_that_is_left_and_divides(params, fsdp)
         first = int("blocks" in path)
         left = [d for d in range(first, len(shape)) if axes[d] != "tensor" and shape[d] % fsdp == 0]
         assert all(axis is None for axis in axes[:first])
-        assert (shape[axes.index("fsdp")] == max(shape[d] for d in left)) if left else "fsdp" not in axes
+        assert (
+            (shape[axes.index("fsdp")] == max(shape[d] for d in left))
+            if left
+            else "fsdp" not in axes
+        )
 
 
 @pytest.mark.parametrize("data, fsdp, tensor", [(1, 1, 4), (2, 2, 4), (1, 2, 2), (4, 1, 1)])
@@ -62,12 +70,17 @@ def test_the_parts_of_a_replica_are_the_whole_once(params, data, fsdp, tensor):
         for index in NamedSharding(mesh, partition).devices_indices_map(shape).values():
             held[index] += 1
         sizes = {"fsdp": fsdp, "tensor": tensor}
-        parts = math.prod(size for axis, size in sizes.items() if dim_of(axis, partition) is not None)
+        parts = math.prod(
+            size for axis, size in sizes.items() if dim_of(axis, partition) is not None
+        )
         assert (held == mesh.size // parts).all(), path
 
 
 def test_a_tree_is_split_leaf_by_leaf(params):
-    tree = {"blocks": {"in_WN": np.zeros((3, 8, 16)), "norm_W": np.zeros((3, 8))}, "head_DV": np.zeros((8, 64))}
+    tree = {
+        "blocks": {"in_WN": np.zeros((3, 8, 16)), "norm_W": np.zeros((3, 8))},
+        "head_DV": np.zeros((8, 64)),
+    }
     assert specs(tree, fsdp=2) == {
         "blocks": {"in_WN": P(None, "fsdp", "tensor"), "norm_W": P(None, "fsdp")},
         "head_DV": P("fsdp", "tensor"),

@@ -1,4 +1,6 @@
-"""The compiled training step uses its rings for one-hop sends only, and all of these ride live circuits."""
+"""The compiled training step uses its rings for one-hop sends only, and all of these ride live
+circuits.
+"""
 
 import functools
 import itertools
@@ -53,7 +55,9 @@ def state_of(step, mesh):
 
 def audited(lowered):
     mesh, _ = healthy()
-    return audit(lowered.compile(compiler_options=QUICK).as_text(), dict(mesh.shape))  # its collectives are the same
+    return audit(
+        lowered.compile(compiler_options=QUICK).as_text(), dict(mesh.shape)
+    )  # its collectives are the same
 
 
 @functools.cache
@@ -65,12 +69,18 @@ def gradients():
     of_row = {"audio": (SAMPLES,), "samples": (), "tokens": (TOKENS,), "audio_at": (TOKENS,)}
     of_row |= {"targets": (TOKENS,), "kind": (TOKENS,)}
     batch = {
-        name: shaped(mesh, (slots, ROWS, *shape), jnp.float32 if name == "audio" else jnp.int32, REPLICA_AXES)
+        name: shaped(
+            mesh, (slots, ROWS, *shape), jnp.float32 if name == "audio" else jnp.int32, REPLICA_AXES
+        )
         for name, shape in of_row.items()
     }
-    floats = [shaped(mesh, (n,), jnp.float32) for n in (len(KINDS), len(jax.tree.leaves(step.shapes)))]
+    floats = [
+        shaped(mesh, (n,), jnp.float32) for n in (len(KINDS), len(jax.tree.leaves(step.shapes)))
+    ]
     params, _ = state_of(step, mesh)
-    return audited(jax.jit(step.gradients(mesh)).lower(params, batch, *floats, shaped(mesh, (), jnp.int32)))
+    return audited(
+        jax.jit(step.gradients(mesh)).lower(params, batch, *floats, shaped(mesh, (), jnp.int32))
+    )
 
 
 def test_the_rings_carry_one_hop_sends_and_nothing_else():
@@ -111,6 +121,13 @@ def test_the_update_communicates_nothing():
     mesh, _ = healthy()
     _, step = model_and_step(tiny(), vocabulary=128)
     state = state_of(step, mesh)
-    sums = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, jnp.int32, sharding=s.sharding), state[0])
-    scales, norm = shaped(mesh, (len(jax.tree.leaves(sums)),), jnp.float32), shaped(mesh, (), jnp.float32)
-    assert audited(jax.jit(step.update(mesh), donate_argnums=0).lower(state, sums, scales, norm)) == []
+    sums = jax.tree.map(
+        lambda s: jax.ShapeDtypeStruct(s.shape, jnp.int32, sharding=s.sharding), state[0]
+    )
+    scales, norm = (
+        shaped(mesh, (len(jax.tree.leaves(sums)),), jnp.float32),
+        shaped(mesh, (), jnp.float32),
+    )
+    assert (
+        audited(jax.jit(step.update(mesh), donate_argnums=0).lower(state, sums, scales, norm)) == []
+    )

@@ -1,4 +1,6 @@
-"""A step is the step of one device; what is lost is gone; a wrong prediction costs time and no bits."""
+"""A step is the step of one device; what is lost is gone; a wrong prediction costs time and no
+bits.
+"""
 
 import itertools
 
@@ -41,7 +43,9 @@ def step_ref(graph, clip, params, arrays):
 
     def loss(params):
         logits = nnx.merge(graph, params)(*(arrays[name] for name in INPUTS), Alone())
-        sums = sums_by_kind(cross_entropy(logits, arrays["targets"], Alone()), arrays["kind"], Alone()).sum(axis=0)
+        sums = sums_by_kind(
+            cross_entropy(logits, arrays["targets"], Alone()), arrays["kind"], Alone()
+        ).sum(axis=0)
         return sums.sum() / counts.sum(), sums / counts
 
     (total, by_kind), grads = jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
@@ -68,7 +72,11 @@ def test_a_step_is_the_step_of_one_device():
 def test_what_a_lost_node_held_is_gone_and_nobody_asks_for_it(moment):
     config = tiny_run.config(f"lose 3 {moment} 0")
     with tiny_run.trainer_on(config) as trainer:
-        cluster, arrays, torn = trainer.cluster, tiny_run.arrays(config, 0), jax.tree.leaves(trainer.state)
+        cluster, arrays, torn = (
+            trainer.cluster,
+            tiny_run.arrays(config, 0),
+            jax.tree.leaves(trainer.state),
+        )
         cluster.reach(0, "before")
         with pytest.raises(NodeFailure):
             trainer.train_on(0, arrays)
@@ -101,19 +109,27 @@ def test_a_wrong_prediction_of_the_gradients_magnitudes_leaves_no_trace():
     for wrong in (0, 60, -60):
         with tiny_run.trainer_on(config) as trainer:
             trainer.exponents = np.full_like(trainer.exponents, wrong)
-            measured.append((trainer.train_on(0, tiny_run.arrays(config, 0)), trainer.exponents.tolist()))
+            measured.append(
+                (trainer.train_on(0, tiny_run.arrays(config, 0)), trainer.exponents.tolist())
+            )
     assert all(a == b for a, b in itertools.pairwise(measured))
 
 
 def test_a_number_that_is_not_finite_is_told_with_its_step():
     config = tiny_run.config()
     with tiny_run.trainer_on(config) as trainer:
-        trainer.state = jax.tree.map(lambda x: x + jnp.nan if x.dtype == jnp.float32 else x, trainer.state)
-        with pytest.raises(NotFinite, match="the loss of step 5 is not finite; lower optimizer.learning_rate"):
+        trainer.state = jax.tree.map(
+            lambda x: x + jnp.nan if x.dtype == jnp.float32 else x, trainer.state
+        )
+        with pytest.raises(
+            NotFinite, match="the loss of step 5 is not finite; lower optimizer.learning_rate"
+        ):
             trainer.train_on(5, tiny_run.arrays(config, 5))
 
 
 def test_the_next_smaller_mesh_is_compiled_before_it_is_needed():
     with tiny_run.trainer_on(tiny_run.config()) as trainer:
         trainer.close()
-        assert trainer._gradients.is_prepared((3, 1, 4)) and trainer._gradients.is_prepared((2, 1, 4))
+        assert trainer._gradients.is_prepared((3, 1, 4)) and trainer._gradients.is_prepared(
+            (2, 1, 4)
+        )

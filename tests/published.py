@@ -1,6 +1,7 @@
 """The tensors of the published checkpoint, by their names there, made from this model's parameters.
 
-Stored there and not here: `encoder.positional_embedding.weight`, which is a formula (layers.sinusoids).
+Stored there and not here: `encoder.positional_embedding.weight`, which is a formula
+(layers.sinusoids).
 """
 
 import math
@@ -72,7 +73,9 @@ def step_audio(model):
     return {
         **prefixed("encoder", encoder(p["encoder"])),
         **prefixed("adapter", adapter(p["adaptor"])),
-        **prefixed("model", {"embed_tokens.weight": p["table"]["table_VD"], **decoder(p["decoder"])}),
+        **prefixed(
+            "model", {"embed_tokens.weight": p["table"]["table_VD"], **decoder(p["decoder"])}
+        ),
         "lm_head.weight": p["head_DV"].T,
     }
 
