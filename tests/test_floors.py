@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from parallel.spmd.mesh import AXES
+
 ROOT = Path(__file__).parents[1]
 OURS = ("parallel", "stepjax", "configs", "launch")
 
@@ -68,6 +70,19 @@ def test_no_floor_looks_up(place, forbidden, but):
 
 def test_only_training_knows_the_mesh():
     assert [o for o in offenders("stepjax", "parallel") if not o.startswith("stepjax.train")] == []
+
+
+def spelled_axes(path: Path) -> list[str]:
+    """The mesh axes that a file spells out as strings."""
+    found = [n.value for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Constant)]
+    return [value for value in found if value in AXES]
+
+
+def test_only_the_mesh_spells_its_axes():
+    """A file without jax has no mesh: there the same words are columns of a table."""
+    on_devices = {name for name in GRAPH if any(under(t, "jax") for t in GRAPH[name])}
+    files = {name: path for name, path in modules().items() if name in on_devices}
+    assert {name for name, path in files.items() if spelled_axes(path)} == {"parallel.spmd.mesh"}
 
 
 def test_there_are_no_cycles():

@@ -1,4 +1,4 @@
-"""Placement and layout become a jax Mesh; the one file that knows axis names and types.
+"""Placement and layout become a jax Mesh; the only file that spells axis names and types.
 
 `tensor` is the innermost axis and runs along the rings, in the order in which a ring's traffic
 passes its devices, so that neighbours on the axis are neighbours on the fabric. `data` and `fsdp`
@@ -15,9 +15,10 @@ from jax.sharding import AxisType, Mesh
 
 from parallel.fabric.topology import Topology, gpu_order
 
-AXES = ("data", "fsdp", "tensor")
-REPLICA_AXES = ("data", "fsdp")  # over these a global batch is split; between rings, over the DCN
-RING_AXES = ("tensor",)  # on these only one-hop sends between ring neighbours are allowed
+DATA, FSDP, TENSOR = "data", "fsdp", "tensor"
+REPLICA_AXES = (DATA, FSDP)  # over these a global batch is split; between rings, over the DCN
+RING_AXES = (TENSOR,)  # on these only one-hop sends between ring neighbours are allowed
+AXES = REPLICA_AXES + RING_AXES  # the order of a mesh: ring axes are innermost
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,31 +44,30 @@ class Layout:
         if self.tensor > 1 and self.tensor % gpus_per_node:
             raise ValueError(
                 f"tensor={self.tensor} cannot be formed from nodes of {gpus_per_node} GPUs: a ring "
-                "takes whole "
-                f"nodes; use 1 or a multiple of {gpus_per_node}."
+                f"takes whole nodes; use 1 or a multiple of {gpus_per_node}."
             )
         return max(self.tensor // gpus_per_node, 1)
 
-    def shape(self, num_groups: int) -> tuple[int, int, int]:
-        """Sizes of (data, fsdp, tensor) on `num_groups` groups.
+    def sizes(self, num_groups: int) -> dict[str, int]:
+        """The size of every axis on `num_groups` groups, in the order of AXES.
 
         `fsdp` keeps its size while it can, and falls to its largest divisor that the groups allow.
 
-        >>> Layout(tensor=4, fsdp=2).shape(5), Layout(tensor=4, fsdp=4).shape(3)
-        ((2, 2, 4), (1, 2, 4))
+        >>> Layout(tensor=4, fsdp=2).sizes(5)
+        {'data': 2, 'fsdp': 2, 'tensor': 4}
+        >>> Layout(tensor=4, fsdp=4).sizes(3)
+        {'data': 1, 'fsdp': 2, 'tensor': 4}
         """
         if num_groups < 1:
             raise ValueError(f"no group of tensor={self.tensor} is left to make a mesh of.")
         fsdp = max(f for f in range(1, min(self.fsdp, num_groups) + 1) if self.fsdp % f == 0)
-        return num_groups // fsdp, fsdp, self.tensor
+        return {DATA: num_groups // fsdp, FSDP: fsdp, TENSOR: self.tensor}
 
 
 def device_groups(
     topology: Topology, groups: Sequence[Sequence[int]], layout: Layout, devices: Mapping
 ):
-    """Devices of every tensor-parallel group in ring order, from the placement's groups of
-    nodes.
-    """
+    """Devices of every tensor-parallel group in ring order, from the placement's groups."""
     if layout.tensor == 1:
         return [[device] for group in groups for node in group for device in devices[node]]
     return [
@@ -87,19 +87,23 @@ def make_mesh(
     Args:
       groups: the placement's groups, nodes in walk order.
       devices: the devices of each node, by GPU number.
-    Returns: Mesh of axes (data, fsdp, tensor); groups that do not fill a row of `fsdp` stay idle.
+    Returns: Mesh of AXES; groups that do not fill a row of `fsdp` stay idle.
     """
     rings = device_groups(topology, groups, layout, devices)
-    shape = layout.shape(len(rings))
-    return _mesh(shape, [device for ring in rings[: shape[0] * shape[1]] for device in ring])
+    shape = tuple(layout.sizes(len(rings)).values())
+    return _mesh(shape, [device for ring in rings for device in ring])
 
 
-def stand_in(shape: tuple[int, int, int], devices: Sequence[jax.Device]) -> Mesh:
-    """A mesh of the given shape on the first devices at hand: what programs are compiled
-    against.
-    """
-    return _mesh(shape, devices[: math.prod(shape)])
+def stand_in(shape: tuple[int, ...], devices: Sequence[jax.Device]) -> Mesh:
+    """A mesh of the given shape on the first devices at hand: programs are compiled against it."""
+    return _mesh(shape, devices)
+
+
+def num_rings(mesh: Mesh) -> int:
+    """How many rings a mesh has, which is how many ways a global batch is split."""
+    return math.prod(mesh.shape[axis] for axis in REPLICA_AXES)
 
 
 def _mesh(shape: tuple[int, ...], devices: Sequence[jax.Device]) -> Mesh:
-    return Mesh(np.array(devices).reshape(shape), AXES, axis_types=(AxisType.Auto,) * len(AXES))
+    used = np.array(devices[: math.prod(shape)]).reshape(shape)
+    return Mesh(used, AXES, axis_types=(AxisType.Auto,) * len(AXES))

@@ -14,7 +14,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from parallel.spmd.executables import Program
-from parallel.spmd.mesh import REPLICA_AXES
+from parallel.spmd.mesh import REPLICA_AXES, TENSOR, num_rings
 from stepjax.data.examples import example, prompt
 from stepjax.data.pipeline import heldout_batches
 from stepjax.evaluate.error_rates import cer, wer
@@ -53,7 +53,7 @@ class Heldout:
         )
         self.right = {name: right[name] for name in TRAINED_ON}
         self.asked = {name: asked[name] for name in (*INPUTS, "prompt_tokens")}
-        self._losses = self._program(self._loss_of, self.right, P(REPLICA_AXES, "tensor"))
+        self._losses = self._program(self._loss_of, self.right, P(REPLICA_AXES, TENSOR))
         self._answers = self._program(self._answer_to, self.asked, P(REPLICA_AXES))
 
     def score(self, step: int) -> Score:
@@ -90,8 +90,7 @@ class Heldout:
 
         def lower(mesh: Mesh):
             group = group_of(mesh)
-            rings = int(np.prod([mesh.shape[axis] for axis in REPLICA_AXES]))
-            split = in_microbatches(arrays, self.microbatch, rings)
+            split = in_microbatches(arrays, self.microbatch, num_rings(mesh))
             rows = NamedSharding(mesh, P(REPLICA_AXES))
             batch = {
                 name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=rows)
@@ -110,7 +109,7 @@ class Heldout:
     def _run(self, program: Program, arrays: dict[str, np.ndarray], step: int) -> np.ndarray:
         trainer = self.trainer
         batch = trainer.on_mesh(
-            in_microbatches(arrays, self.microbatch, trainer.rings), REPLICA_AXES
+            in_microbatches(arrays, self.microbatch, trainer.num_rings), REPLICA_AXES
         )
         results = trainer.cluster.run(program.on(trainer.mesh), trainer.state[0], batch, step=step)
-        return in_order(np.asarray(results), trainer.rings)
+        return in_order(np.asarray(results), trainer.num_rings)

@@ -9,6 +9,8 @@ devices, so that sums over parameters keep their order.
 import jax
 from jax.sharding import PartitionSpec as P
 
+from parallel.spmd.mesh import FSDP, TENSOR
+
 # Parameter name -> dimension split over `tensor`, not counting the stack's leading layer dimension.
 # The letters of a name are its dimensions. Parameters that are not listed (norms, biases after a
 # sum) are whole everywhere.
@@ -32,10 +34,10 @@ def spec(path, shape: tuple[int, ...], fsdp: int) -> P:
     stacked = "blocks" in keys
     axes = [None] * len(shape)
     if keys[-1] in TENSOR_DIM:
-        axes[TENSOR_DIM[keys[-1]] + stacked] = "tensor"
+        axes[TENSOR_DIM[keys[-1]] + stacked] = TENSOR
     free = [d for d in range(int(stacked), len(shape)) if axes[d] is None and shape[d] % fsdp == 0]
     if free:
-        axes[max(free, key=lambda d: shape[d])] = "fsdp"
+        axes[max(free, key=lambda d: shape[d])] = FSDP
     return P(*axes)
 
 
@@ -47,7 +49,7 @@ def specs(params, fsdp: int):
 def dim_of(axis: str, partition: P) -> int | None:
     """The dimension that `axis` splits, if any.
 
-    >>> dim_of("fsdp", P(None, "tensor", "fsdp")), dim_of("fsdp", P())
+    >>> dim_of(FSDP, P(None, TENSOR, FSDP)), dim_of(FSDP, P())
     (2, None)
     """
     return partition.index(axis) if axis in partition else None

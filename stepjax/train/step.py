@@ -22,7 +22,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from parallel.spmd import reduce, ring
-from parallel.spmd.mesh import REPLICA_AXES
+from parallel.spmd.mesh import DATA, FSDP, REPLICA_AXES, TENSOR
 from stepjax.model.group import Alone, Group
 from stepjax.train.objective import cross_entropy, sums_by_kind
 from stepjax.train.sharding import dim_of, specs
@@ -32,16 +32,16 @@ INPUTS = ("audio", "samples", "tokens", "audio_at")  # what the model reads of a
 
 def group_of(mesh: Mesh) -> Group:
     """The tensor-parallel group of a mesh, as the model sees it."""
-    size = mesh.shape["tensor"]
-    return ring.Ring("tensor", size) if size > 1 else Alone()
+    size = mesh.shape[TENSOR]
+    return ring.Ring(TENSOR, size) if size > 1 else Alone()
 
 
 def whole_over_fsdp(params, partition):
     """Parameters with their fsdp parts gathered; for use inside shard_map."""
 
     def gather(x, p):
-        dim = dim_of("fsdp", p)
-        return x if dim is None else jax.lax.all_gather(x, "fsdp", axis=dim, tiled=True)
+        dim = dim_of(FSDP, p)
+        return x if dim is None else jax.lax.all_gather(x, FSDP, axis=dim, tiled=True)
 
     return jax.tree.map(gather, params, partition)
 
@@ -90,25 +90,23 @@ def sum_over_mesh(total, partition, ring_size: int):
     """Integer sums over all rings, each device keeping its own part.
 
     Parameters that every device of a ring holds whole got a gradient from each device's stretch of
-    the
-    sequence: these are first added around the ring, all in one flat vector.
+    the sequence: these are first added around the ring, all in one flat vector.
     """
     leaves, tree = jax.tree.flatten(total)
     parts = jax.tree.leaves(partition, is_leaf=lambda x: isinstance(x, P))
-    shared = [i for i, p in enumerate(parts) if dim_of("tensor", p) is None]
+    shared = [i for i, p in enumerate(parts) if dim_of(TENSOR, p) is None]
     if ring_size > 1:
-        flat = ring.all_reduce(jnp.concatenate([leaves[i].ravel() for i in shared]), "tensor")
+        flat = ring.all_reduce(jnp.concatenate([leaves[i].ravel() for i in shared]), TENSOR)
         cuts = [sum(leaves[i].size for i in shared[:k]) for k in range(1, len(shared))]
         for i, x in zip(shared, jnp.split(flat, cuts), strict=True):
             leaves[i] = x.reshape(leaves[i].shape)
 
     def over_replicas(x, p):
-        dim = dim_of("fsdp", p)
+        dim = dim_of(FSDP, p)
         if dim is None:
             return jax.lax.psum(x, REPLICA_AXES)
-        return jax.lax.psum_scatter(
-            jax.lax.psum(x, "data"), "fsdp", scatter_dimension=dim, tiled=True
-        )
+        x = jax.lax.psum(x, DATA)
+        return jax.lax.psum_scatter(x, FSDP, scatter_dimension=dim, tiled=True)
 
     return tree.unflatten([over_replicas(x, p) for x, p in zip(leaves, parts, strict=True)])
 
@@ -122,17 +120,17 @@ def global_norm(total, scales, partition, group: Group):
 
     def squares(x, scale, p):
         x = jnp.square(reduce.from_fixed(x, scale))
-        dim = dim_of("fsdp", p)
+        dim = dim_of(FSDP, p)
         if dim is not None:
             x = x.sum(axis=tuple(d for d in range(x.ndim) if d != dim))
-            x = jax.lax.all_gather(x, "fsdp", tiled=True)
+            x = jax.lax.all_gather(x, FSDP, tiled=True)
         return x.sum()
 
     parts = jax.tree.leaves(partition, is_leaf=lambda x: isinstance(x, P))
     here = jnp.stack(
         [squares(x, s, p) for x, s, p in zip(jax.tree.leaves(total), scales, parts, strict=True)]
     )
-    split = jnp.array([dim_of("tensor", p) is not None for p in parts])
+    split = jnp.array([dim_of(TENSOR, p) is not None for p in parts])
     here = jnp.where(split | (group.rank() == 0), here, 0)  # what all devices hold counts once
     return jnp.sqrt(group.gather(here[None], dim=0).sum(axis=0).sum())
 
@@ -187,7 +185,7 @@ class Step:
             on_device,
             mesh=mesh,
             in_specs=(params, P(REPLICA_AXES), P(), P(), P()),
-            out_specs=(params, P(), P(), P(REPLICA_AXES, "tensor")),
+            out_specs=(params, P(), P(), P(REPLICA_AXES, TENSOR)),
             check_vma=False,
         )
 

@@ -19,7 +19,7 @@ from parallel.elastic import recovery, snapshot
 from parallel.elastic.supervisor import Generation, Stopwatch, Supervisor
 from parallel.spmd import reduce
 from parallel.spmd.executables import Program
-from parallel.spmd.mesh import REPLICA_AXES
+from parallel.spmd.mesh import REPLICA_AXES, TENSOR, num_rings
 from stepjax.train.objective import KINDS
 from stepjax.train.step import Step
 
@@ -129,8 +129,8 @@ class Trainer:
         return self.generation.mesh
 
     @property
-    def rings(self) -> int:
-        return math.prod(self.mesh.shape[axis] for axis in REPLICA_AXES)
+    def num_rings(self) -> int:
+        return num_rings(self.mesh)
 
     def on_mesh(self, x, *partition):
         """Puts a host array, or a dict of them, on the current mesh."""
@@ -152,7 +152,7 @@ class Trainer:
             1,
             self.supervisor.nodes_per_group * self._gpus_per_node // self.supervisor.layout.tensor,
         )
-        shape = self.supervisor.layout.shape((groups - 1) * per_group)
+        shape = tuple(self.supervisor.layout.sizes((groups - 1) * per_group).values())
         if not self._gradients.is_prepared(shape):
             self._preparing = threading.Thread(target=self._compile, args=(shape,), name="prepare")
             self._preparing.start()
@@ -185,11 +185,10 @@ class Trainer:
 
     def _lower_gradients(self, mesh: Mesh):
         whole, split = NamedSharding(mesh, P()), NamedSharding(mesh, P(REPLICA_AXES))
-        rings = math.prod(mesh.shape[axis] for axis in REPLICA_AXES)
-        slots = num_slots(self.num_microbatches, rings)
+        slots = num_slots(self.num_microbatches, num_rings(mesh))
         batch = {
             name: jax.ShapeDtypeStruct(
-                (slots * rings, self.microbatch, *s.shape[1:]), s.dtype, sharding=split
+                (slots * num_rings(mesh), self.microbatch, *s.shape[1:]), s.dtype, sharding=split
             )
             for name, s in self.batch_shapes.items()
         }
@@ -235,9 +234,9 @@ class Trainer:
         """
         counts = np.array([(arrays["kind"] == k + 1).sum() for k in range(len(KINDS))])
         weights = (self.kind_weights / max(self.kind_weights @ counts, 1e-9)).astype(np.float32)
-        split = in_microbatches(arrays, self.microbatch, self.rings)
+        split = in_microbatches(arrays, self.microbatch, self.num_rings)
         batch = self.on_mesh(split, REPLICA_AXES)
-        slots = self.on_mesh(np.int32(-(-self.num_microbatches // self.rings)))
+        slots = self.on_mesh(np.int32(-(-self.num_microbatches // self.num_rings)))
         while True:
             scales = self.on_mesh(reduce.scales(self.exponents))
             inputs = self.state[0], batch, self.on_mesh(weights), scales, slots
@@ -252,7 +251,7 @@ class Trainer:
                     "optimizer.clip, "
                     "and train in another --workdir."
                 )
-            terms = self.num_microbatches * self.mesh.shape["tensor"]
+            terms = self.num_microbatches * self.mesh.shape[TENSOR]
             if reduce.fits(self.exponents, largest, terms):
                 break
             self.exponents = reduce.predict(largest, terms)

@@ -11,7 +11,16 @@ from jax.sharding import AxisType
 from parallel.fabric.placement import place
 from parallel.fabric.topology import KHopLine, KHopRing
 from parallel.fabric.transceiver import Switchboard
-from parallel.spmd.mesh import AXES, Layout, device_groups, make_mesh, stand_in
+from parallel.spmd.mesh import (
+    AXES,
+    DATA,
+    FSDP,
+    Layout,
+    device_groups,
+    make_mesh,
+    num_rings,
+    stand_in,
+)
 
 SMALL = [
     (KHopRing(num_nodes=8, hops=2), 2),
@@ -66,7 +75,7 @@ def test_groups_fill_the_mesh_in_the_order_of_the_placement_and_the_rest_stay_id
         rings = device_groups(topology, groups, layout, devices)
         assert len(rings) == len(groups) * gpus_per_node // tensor
         mesh = make_mesh(topology, groups, layout, devices)
-        assert mesh.devices.shape == layout.shape(len(rings))
+        assert mesh.shape == layout.sizes(len(rings))
         used = mesh.shape["data"] * mesh.shape["fsdp"]
         assert mesh.devices.reshape(used, tensor).tolist() == rings[:used]
 
@@ -86,6 +95,10 @@ def test_axes_are_automatic_and_have_their_names():
     assert set(mesh.axis_types) == {AxisType.Auto}
 
 
+def test_the_rings_of_a_mesh_are_counted_and_not_their_devices():
+    assert [num_rings(stand_in(s, jax.devices())) for s in ((2, 2, 4), (3, 1, 2))] == [4, 3]
+
+
 def test_a_stand_in_takes_the_first_devices():
     assert stand_in((1, 2, 3), jax.devices()).devices.ravel().tolist() == jax.devices()[:6]
 
@@ -95,7 +108,7 @@ sizes = st.integers(1, 40)
 
 @given(tensor=sizes, fsdp=sizes, groups=sizes)
 def test_fsdp_is_the_largest_divisor_that_the_groups_allow(tensor, fsdp, groups):
-    data, got, same = Layout(tensor, fsdp).shape(groups)
+    data, got, same = Layout(tensor, fsdp).sizes(groups).values()
     assert same == tensor
     assert got == max(f for f in range(1, fsdp + 1) if fsdp % f == 0 and f <= groups)
     assert data * got <= groups < (data + 1) * got, "fewer groups are idle than one row takes"
@@ -103,9 +116,9 @@ def test_fsdp_is_the_largest_divisor_that_the_groups_allow(tensor, fsdp, groups)
 
 @given(fsdp=sizes, groups=sizes)
 def test_one_more_group_never_makes_a_mesh_smaller(fsdp, groups):
-    fewer, more = (Layout(4, fsdp).shape(n) for n in (groups, groups + 1))
-    assert fewer[0] * fewer[1] <= more[0] * more[1]
-    assert fewer[1] <= more[1]
+    fewer, more = (Layout(4, fsdp).sizes(n) for n in (groups, groups + 1))
+    assert fewer[DATA] * fewer[FSDP] <= more[DATA] * more[FSDP]
+    assert fewer[FSDP] <= more[FSDP]
 
 
 @pytest.mark.parametrize(
@@ -118,7 +131,7 @@ def test_one_more_group_never_makes_a_mesh_smaller(fsdp, groups):
             "tensor=6 cannot be formed from nodes of 4 GPUs: a ring takes whole nodes; use 1 or a "
             "multiple of 4",
         ),
-        (lambda: Layout(tensor=4).shape(0), "no group of tensor=4 is left to make a mesh of"),
+        (lambda: Layout(tensor=4).sizes(0), "no group of tensor=4 is left to make a mesh of"),
     ],
 )
 def test_layouts_that_cannot_be_are_refused_in_a_sentence(make, message):
