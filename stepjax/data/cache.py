@@ -43,6 +43,15 @@ def kept(path: Path, make: Callable[[], bytes]) -> bytes:
     return content
 
 
+def digest(path: Path) -> str:
+    """The SHA-256 of a file's content, in hex.
+
+    Raises: OSError.
+    """
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _write(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(

@@ -16,6 +16,7 @@ import numpy as np
 
 from stepjax.audio import reading
 from stepjax.audio.mel import SAMPLE_RATE
+from stepjax.data import cache
 from stepjax.data.augment import Augmentation
 from stepjax.data.draws import generator
 from stepjax.data.utterances import (
@@ -24,6 +25,7 @@ from stepjax.data.utterances import (
     Source,
     Utterance,
     check_skipped,
+    combined,
     num_wanted,
     position,
     spread,
@@ -68,9 +70,15 @@ class DigitStrings(Source):
     """
 
     def __init__(
-        self, recordings: Sequence[Utterance], joining: Joining, skipped: Sequence[Skipped]
+        self,
+        recordings: Sequence[Utterance],
+        joining: Joining,
+        skipped: Sequence[Skipped],
+        digest: str,
     ):
+        """`digest` is of the files of the recordings."""
         self._recordings, self._joining, self.skipped = tuple(recordings), joining, tuple(skipped)
+        self._digest = digest
         by_speaker = defaultdict(lambda: defaultdict(list))
         for recording in recordings:
             by_speaker[recording.speaker][recording.text].append(recording)
@@ -93,6 +101,9 @@ class DigitStrings(Source):
 
     def texts(self) -> list[str]:
         return [_text(self._parts(i)[0]) for i in spread(len(self), CLIPS)]
+
+    def identity(self) -> dict[str, str]:
+        return {"recordings": self._digest}
 
     def clips(self) -> list[Utterance]:
         """Single digits."""
@@ -139,11 +150,13 @@ def digits(config, split: str) -> DigitStrings:
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # libsndfile and soxr work outside the GIL
         found = list(pool.map(lambda path: _read(path, joining.max_samples / SAMPLE_RATE), paths))
     skipped = [each for each in found if isinstance(each, Skipped)]
+    usable = [each for each in found if not isinstance(each, Skipped)]
     check_skipped(skipped, len(found), config.fsdd, config.max_skipped)
     if not found:
         raise ValueError(f"No recording of fsdd={config.fsdd!r} falls into the {split} split: "
                          f"heldout_below={config.heldout_below} parts the indices.")  # fmt: skip
-    return DigitStrings([each for each in found if isinstance(each, Utterance)], joining, skipped)
+    digest = combined(f"{recording.name} {digest}" for recording, digest in usable)
+    return DigitStrings([recording for recording, _ in usable], joining, skipped, digest)
 
 
 def _files(folder: str) -> list[Path]:
@@ -162,14 +175,17 @@ def _split(path: Path, heldout_below: int) -> str | None:
     return "heldout" if int(match["index"]) < heldout_below else "train"
 
 
-def _read(path: Path, max_seconds: float) -> Utterance | Skipped:
+def _read(path: Path, max_seconds: float) -> tuple[Utterance, str] | Skipped:
+    """A recording and the hash of its file."""
     if not (match := NAME.fullmatch(path.name)):
         return Skipped(path.name, "misnamed: not {digit}_{speaker}_{index}.wav")
     try:
         audio_T = reading.read(path, max_seconds=max_seconds)
+        digest = cache.digest(path)
     except reading.AudioError as error:
         return Skipped(path.name, error.reason)
-    return Utterance(path.stem, audio_T, WORDS[int(match["digit"])], match["speaker"], "en")
+    word, speaker = WORDS[int(match["digit"])], match["speaker"]
+    return Utterance(path.stem, audio_T, word, speaker, "en"), digest
 
 
 def _text(recordings: Sequence[Utterance]) -> str:

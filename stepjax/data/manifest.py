@@ -19,9 +19,17 @@ from pathlib import Path
 from stepjax.audio import reading
 from stepjax.data import cache
 from stepjax.data.draws import share
-from stepjax.data.utterances import Skipped, Source, Utterance, check_skipped, check_split, position
+from stepjax.data.utterances import (
+    Skipped,
+    Source,
+    Utterance,
+    check_skipped,
+    check_split,
+    combined,
+    position,
+)
 
-VERDICTS = 1  # the version of what `read` accepts; raise it when that changes
+VERDICTS = 2  # the version of what `read` accepts; raise it when that changes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,8 +65,16 @@ class Entry:
 class Manifest(Source):
     """Recordings on disk, read when they are asked for."""
 
-    def __init__(self, folder: Path, entries: Sequence[Entry], skipped: Sequence[Skipped]):
+    def __init__(
+        self,
+        folder: Path,
+        entries: Sequence[Entry],
+        digests: Sequence[str],
+        skipped: Sequence[Skipped],
+    ):
+        """`digests` are of the entries' files."""
         self._folder, self._entries, self.skipped = folder, tuple(entries), tuple(skipped)
+        self._digests = tuple(digests)
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -70,6 +86,10 @@ class Manifest(Source):
 
     def texts(self) -> list[str]:
         return [entry.text for entry in self._entries]
+
+    def identity(self) -> dict[str, str]:
+        entries = (json.dumps(dataclasses.astuple(entry)) for entry in self._entries)
+        return {"entries": combined(entries), "recordings": combined(self._digests)}
 
 
 def manifest(config, split: str) -> Manifest:
@@ -88,13 +108,12 @@ def manifest(config, split: str) -> Manifest:
     if not entries:
         raise ValueError(f"No line of {path} falls into the {split} split: add recordings, or change "
                          f"heldout_share={config.heldout_share:g}.")  # fmt: skip
-    reasons = _reasons(path.parent, entries, config.max_seconds, config.cache)
-    skipped = [
-        Skipped(e.name, reason) for e, reason in zip(entries, reasons, strict=True) if reason
-    ]
+    verdicts = _verdicts(path.parent, entries, config.max_seconds, config.cache)
+    judged = list(zip(entries, verdicts, strict=True))
+    skipped = [Skipped(e.name, reason) for e, (_, reason) in judged if reason]
     check_skipped(skipped, len(entries), str(path), config.max_skipped)
-    usable = [e for e, reason in zip(entries, reasons, strict=True) if not reason]
-    return Manifest(path.parent, usable, skipped)
+    usable = [(e, digest) for e, (digest, reason) in judged if not reason]
+    return Manifest(path.parent, *zip(*usable, strict=True), skipped)
 
 
 def entries_of(path: Path) -> list[Entry]:
@@ -129,11 +148,12 @@ def _is_time(value) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
 
 
-def _reasons(
+def _verdicts(
     folder: Path, entries: Sequence[Entry], max_seconds: float, cache_folder: str
-) -> list[str]:
-    """Why each recording cannot be used, or "". Each is read once, and again after it has
-    changed.
+) -> list[list[str]]:
+    """For each recording the hash of its file, and why it cannot be used, or "".
+
+    Each is read once, and again after it has changed.
     """
     facts = [
         (str(folder / e.audio), e.start, e.duration, *_stamp(folder / e.audio)) for e in entries
@@ -143,18 +163,19 @@ def _reasons(
     def read_all() -> bytes:
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # libsndfile and soxr work outside the GIL
             return json.dumps(
-                list(pool.map(lambda e: _reason(folder, e, max_seconds), entries))
+                list(pool.map(lambda e: _verdict(folder, e, max_seconds), entries))
             ).encode()
 
     return json.loads(cache.kept(where, read_all))
 
 
-def _reason(folder: Path, entry: Entry, max_seconds: float) -> str:
+def _verdict(folder: Path, entry: Entry, max_seconds: float) -> tuple[str, str]:
+    path = folder / entry.audio
     try:
-        reading.read(folder / entry.audio, entry.start, entry.duration, max_seconds)
+        reading.read(path, entry.start, entry.duration, max_seconds)
+        return cache.digest(path), ""
     except reading.AudioError as error:
-        return error.reason
-    return ""
+        return "", error.reason
 
 
 def _stamp(path: Path) -> tuple[int, int]:

@@ -49,6 +49,10 @@ class SpokenSentences(Source):
     def texts(self) -> list[str]:
         return [sentence.line.text for sentence in self._sentences]
 
+    def identity(self) -> dict[str, str]:
+        """The engine that spoke; who says what is decided by the config."""
+        return {"engine": speech.version()}
+
 
 def spoken_sentences(config, split: str) -> SpokenSentences:
     """`config.utterances` sentences to train on, or `config.heldout` others to be measured by.

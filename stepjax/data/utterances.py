@@ -4,8 +4,9 @@ out.
 
 import abc
 import dataclasses
+import hashlib
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -50,9 +51,21 @@ class Source(abc.ABC):
     def texts(self) -> list[str]:
         """What a tokenizer should be trained on."""
 
+    @abc.abstractmethod
+    def identity(self) -> dict[str, str]:
+        """All outside the config that decides the samples: its name -> a hash, or a version.
+
+        Two sources of equal configs and equal identities have equal samples, bit for bit.
+        """
+
     def clips(self) -> list[Utterance]:
         """What a codec should be fitted on."""
         return [self[i] for i in spread(len(self), CLIPS)]
+
+
+def combined(digests: Iterable[str]) -> str:
+    """One hash of several, in their order."""
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
 
 def spread(total: int, wanted: int) -> list[int]:

@@ -152,6 +152,29 @@ def test_parts_of_one_recording_are_all_on_one_side_and_new_lines_move_none(tmp_
     assert set(before[1]) <= set(after[1])
 
 
+def test_the_identity_follows_what_decides_the_samples(tmp_path, recorded):
+    config = corpus(tmp_path, recorded)
+    before = manifest(config, "train").identity()
+    assert before.keys() == {"entries", "recordings"}
+    corpus(tmp_path, ["", *[{**entry, "mood": "merry"} for entry in recorded], ""])
+    assert manifest(config, "train").identity() == before
+    changes = [("text", "tone"), ("start", 0.1), ("duration", 0.1), ("audio", "1.wav"), ("speaker", "ann"),
+               ("language", "de")]  # fmt: skip
+    seen = {before["entries"]}
+    for field, value in changes:
+        corpus(tmp_path, [{**recorded[0], field: value}, *recorded[1:]])
+        seen.add(manifest(config, "train").identity()["entries"])
+    corpus(tmp_path, recorded[1:])
+    seen.add(manifest(config, "train").identity()["entries"])
+    corpus(tmp_path, [*recorded[1:], recorded[0]])
+    seen.add(manifest(config, "train").identity()["entries"])
+    assert len(seen) == len(changes) + 3
+    corpus(tmp_path, recorded)
+    soundfile.write(tmp_path / "0.wav", tone(8_000, hertz=201), 8_000)
+    after = manifest(config, "train").identity()
+    assert after["entries"] == before["entries"] and after["recordings"] != before["recordings"]
+
+
 @pytest.mark.parametrize("line, complaint", [
     ("{", "Expecting property name"),
     ("[1]", "it is not a JSON object"),

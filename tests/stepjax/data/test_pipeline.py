@@ -36,6 +36,9 @@ class Noises(Source):
         audio_T = np.random.default_rng(i).normal(size=800 + 10 * i).astype(np.float32)
         return Utterance(f"clip-{i}", audio_T, self.texts()[i], "a", "en")
 
+    def identity(self):
+        return {"length": str(self.length)}
+
     def texts(self):
         return [["one", "two", "three four"][i % 3] for i in range(self.length)]
 
@@ -228,7 +231,7 @@ def test_another_process_makes_the_same_batches_without_starting_processes():
     program = f"""
 import sys, threading, multiprocessing
 sys.path.insert(0, {str(Path(__file__).parent)!r})
-import test_data_pipeline as t
+import test_pipeline as t
 stream = t.iterate(t.training(), stop=3)
 print(*(batch.sample_ids_hash + str(batch.arrays["tokens"].sum()) for batch in stream))
 assert not multiprocessing.active_children() and not t.loaders()

@@ -198,6 +198,18 @@ def test_what_is_broken_or_misnamed_is_skipped(tmp_path):
     assert {clip.text for clip in source.clips()} == {"three", "four"}
 
 
+def test_the_identity_is_that_of_the_recordings_of_the_split(tmp_path):
+    tones = {f"{digit}_ann_{k}.wav": 200 + 50 * digit + k for digit in range(3) for k in range(4)}
+    for name, hertz in tones.items():
+        tone = 0.5 * np.sin(np.arange(1_600) * hertz / RATE)
+        soundfile.write(tmp_path / name, tone, RATE)
+    train, heldout = (digits(config(tmp_path), split).identity() for split in ("train", "heldout"))
+    assert train == digits(config(tmp_path, seed=7), "train").identity() != heldout
+    (tmp_path / "1_ann_3.wav").write_bytes((tmp_path / "2_ann_3.wav").read_bytes())
+    assert digits(config(tmp_path), "heldout").identity() == heldout
+    assert digits(config(tmp_path), "train").identity() != train
+
+
 @needs_fsdd
 def test_real_voices_are_all_usable_and_split_by_index():
     real = config(FSDD, heldout_below=5, max_digits=7, max_seconds=4.0)

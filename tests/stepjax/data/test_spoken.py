@@ -57,6 +57,10 @@ def test_the_kept_corpus_is_the_spoken_one_bit_for_bit(train, folder, tmp_path, 
     assert everything(spoken_sentences(config(folder), "train")) == everything(train)
 
 
+def test_the_engine_is_all_outside_the_config_that_decides_the_samples(train):
+    assert train.identity() == {"engine": speech.version()}
+
+
 def test_a_damaged_file_is_spoken_again(train, tmp_path):
     spoken_sentences(config(tmp_path), "train")
     (file,) = tmp_path.iterdir()
