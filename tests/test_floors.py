@@ -58,6 +58,7 @@ def offenders(place: str, *forbidden: str, but: tuple[str, ...] = ()) -> list[st
         ("parallel.fabric", ("jax", "jaxlib"), ()),
         ("parallel.fabric", ("parallel",), ("parallel.fabric",)),
         ("parallel.spmd", ("parallel.planner", "parallel.elastic"), ()),
+        ("parallel.show", OURS, ("parallel.show",)),
         ("parallel", ("stepjax", "launch", "configs", "flax", "optax", "orbax"), ()),
         ("stepjax", ("launch", "configs"), ()),
         ("stepjax.data", ("stepjax.model",), ()),
@@ -69,7 +70,16 @@ def test_no_floor_looks_up(place, forbidden, but):
 
 
 def test_only_training_knows_the_mesh():
-    assert [o for o in offenders("stepjax", "parallel") if not o.startswith("stepjax.train")] == []
+    known = [o for o in offenders("stepjax", "parallel", but=("parallel.show",))]
+    assert [o for o in known if not o.startswith("stepjax.train")] == []
+
+
+def test_the_report_knows_only_the_records_of_a_run():
+    """They import nothing of training, so the report stays below it."""
+    records = ("stepjax.train.jsonl", "stepjax.train.summary")
+    assert offenders("stepjax.report", "stepjax", but=("stepjax.report", *records)) == []
+    for record in records:
+        assert offenders(record, "stepjax", but=records) == []
 
 
 def spelled_axes(path: Path) -> list[str]:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from parallel.fabric.draw import fabric_svg
+from parallel.show.fabric import fabric_svg
 from stepjax.train.check import check
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-PICTURE = ROOT / "parallel/fabric/rings.svg"
+PICTURE = ROOT / "parallel/show/rings.svg"
 CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("[a-z]*.py"))
 
 

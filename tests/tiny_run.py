@@ -20,7 +20,7 @@ from configs import tiny
 from parallel.elastic.inject import EmulatedCluster
 from parallel.elastic.supervisor import Supervisor
 from parallel.spmd.executables import Program
-from stepjax.train import corpus, heldout, loop, metrics, trainer
+from stepjax.train import corpus, heldout, jsonl, loop, trainer
 from stepjax.train.check import check
 
 NOT_IN_PROGRAMS = ("faults", "checkpoint", "evaluate", "fabric")
@@ -90,12 +90,12 @@ def arrays(config: ConfigDict, n: int) -> dict:
 def trajectory(workdir: Path) -> list[tuple]:
     """All that must not depend on faults, of every step."""
     return [
-        tuple(line[name] for name in TRAJECTORY) for line in metrics.read(workdir / "metrics.jsonl")
+        tuple(line[name] for name in TRAJECTORY) for line in jsonl.read(workdir / "metrics.jsonl")
     ]
 
 
 def events(workdir: Path, name: str) -> list[dict]:
-    return [line for line in metrics.read(workdir / "events.jsonl") if line["event"] == name]
+    return [line for line in jsonl.read(workdir / "events.jsonl") if line["event"] == name]
 
 
 class Kept(Program):

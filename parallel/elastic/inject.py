@@ -18,7 +18,7 @@ import numpy as np
 
 from parallel.elastic.membership import Membership
 from parallel.elastic.snapshot import shards
-from parallel.fabric.faults import Event, FaultPlan
+from parallel.fabric.faults import Fault, FaultPlan
 
 
 class NodeFailure(RuntimeError):
@@ -31,7 +31,7 @@ class NodeFailure(RuntimeError):
 
 
 class Fired(NamedTuple):
-    event: Event
+    fault: Fault
     at: float  # seconds since the epoch
 
 
@@ -121,17 +121,17 @@ class EmulatedCluster:
                 assert shard.data.is_deleted(), f"{array.aval} still has data on {shard.device}"
 
     def _fire(self, step: int, moment: str) -> bool:
-        """Lets the events that are due happen, each once; whether there were any."""
-        done = {event for event, _ in self.fired}
-        due = [event for event in self._plan.at(step, moment) if event not in done]
-        for kind, events in itertools.groupby(due, key=lambda event: event.kind):
-            nodes = frozenset(event.node for event in events)
+        """Lets the faults that are due happen, each once; whether there were any."""
+        done = {fault for fault, _ in self.fired}
+        due = [fault for fault in self._plan.at(step, moment) if fault not in done]
+        for kind, faults in itertools.groupby(due, key=lambda fault: fault.kind):
+            nodes = frozenset(fault.node for fault in faults)
             if kind == "lose":
                 self.lost |= nodes  # all at once: nodes lost together miss the same beats
                 self._wipe()
             else:
                 self._take_back(nodes & self.lost)  # the moment of a loss may never have come
-            self.fired += [Fired(event, time.time()) for event in due if event.kind == kind]
+            self.fired += [Fired(fault, time.time()) for fault in due if fault.kind == kind]
         return bool(due)
 
     def _take_back(self, nodes: frozenset[int]) -> None:

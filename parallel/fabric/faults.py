@@ -1,7 +1,7 @@
 """A fault plan: who goes, who comes back, and when. Faults are data.
 
-One plan drives tests, simulator, emulation and real processes. Its text form is one phrase an
-event:
+One plan drives tests, simulator, emulation and real processes. Its text form is one phrase a
+fault:
 
     lose 3 before 5; back 3 before 9; lose 5 during 12; lose 1 saving 14; lose 2 recovering 12
 """
@@ -14,7 +14,7 @@ PHRASE = re.compile(r"(lose|back)\s+(\d+)\s+([a-z]+)\s+(\d+)")
 
 
 @dataclass(frozen=True)
-class Event:
+class Fault:
     """A node is lost, or comes back.
 
     Moments: before the step starts; during it, so that it has to be done again; recovering, while
@@ -48,7 +48,7 @@ class Event:
 
 @dataclass(frozen=True)
 class FaultPlan:
-    """Events in the order in which they happen.
+    """Faults in the order in which they happen.
 
     >>> plan = FaultPlan().lose(node=3, step=5).back(node=3, step=9)
     >>> str(plan)
@@ -59,32 +59,32 @@ class FaultPlan:
     True
     """
 
-    events: tuple[Event, ...] = ()
+    faults: tuple[Fault, ...] = ()
 
     def __post_init__(self):
-        object.__setattr__(self, "events", tuple(sorted(self.events, key=lambda event: event.when)))
+        object.__setattr__(self, "faults", tuple(sorted(self.faults, key=lambda fault: fault.when)))
 
     def lose(self, node: int, step: int, moment: str = "before") -> "FaultPlan":
-        return FaultPlan((*self.events, Event("lose", node, step, moment)))
+        return FaultPlan((*self.faults, Fault("lose", node, step, moment)))
 
     def back(self, node: int, step: int) -> "FaultPlan":
-        return FaultPlan((*self.events, Event("back", node, step)))
+        return FaultPlan((*self.faults, Fault("back", node, step)))
 
-    def at(self, step: int, moment: str = "before") -> tuple[Event, ...]:
-        """The events of one moment of one step."""
+    def at(self, step: int, moment: str = "before") -> tuple[Fault, ...]:
+        """The faults of one moment of one step."""
         if moment not in MOMENTS:
             raise ValueError(
                 f"{moment!r} is no moment of a step: take one of {', '.join(MOMENTS)}."
             )
-        return tuple(event for event in self.events if (event.step, event.moment) == (step, moment))
+        return tuple(fault for fault in self.faults if (fault.step, fault.moment) == (step, moment))
 
     def away(self, step: int) -> frozenset[int]:
         """The nodes that take no part in step `step` as it finally counts."""
         away: set[int] = set()
-        for event in self.events:
-            if event.when >= (step, MOMENTS.index("saving")):
+        for fault in self.faults:
+            if fault.when >= (step, MOMENTS.index("saving")):
                 break
-            (away.add if event.kind == "lose" else away.discard)(event.node)
+            (away.add if fault.kind == "lose" else away.discard)(fault.node)
         return frozenset(away)
 
     def check(self, num_nodes: int) -> None:
@@ -92,34 +92,34 @@ class FaultPlan:
         written.
         """
         away: set[int] = set()
-        for event in self.events:
-            if event.node >= num_nodes:
+        for fault in self.faults:
+            if fault.node >= num_nodes:
                 raise ValueError(
-                    f"'{event}': there is no node {event.node}, only nodes 0 to {num_nodes - 1}."
+                    f"'{fault}': there is no node {fault.node}, only nodes 0 to {num_nodes - 1}."
                 )
-            if event.kind == "lose" and event.node in away:
+            if fault.kind == "lose" and fault.node in away:
                 raise ValueError(
-                    f"'{event}': node {event.node} is already away; let it come back first."
+                    f"'{fault}': node {fault.node} is already away; let it come back first."
                 )
-            if event.kind == "back" and event.node not in away:
-                raise ValueError(f"'{event}': node {event.node} is not away; lose it first.")
-            (away.add if event.kind == "lose" else away.remove)(event.node)
+            if fault.kind == "back" and fault.node not in away:
+                raise ValueError(f"'{fault}': node {fault.node} is not away; lose it first.")
+            (away.add if fault.kind == "lose" else away.remove)(fault.node)
 
     def __str__(self):
-        return "; ".join(map(str, self.events))
+        return "; ".join(map(str, self.faults))
 
     @classmethod
     def parse(cls, text: str) -> "FaultPlan":
         """Reads what `str` writes; the empty text is the empty plan."""
-        events = []
+        faults = []
         for phrase in text.split(";") if text.strip() else ():
             match = PHRASE.fullmatch(phrase.strip().lower())
             if match is None:
                 raise ValueError(
-                    f"{phrase.strip()!r} is not an event of a fault plan: "
+                    f"{phrase.strip()!r} is no part of a fault plan: "
                     "write 'lose NODE MOMENT STEP' or 'back NODE before STEP', as in 'lose 3 "
                     "before 5'."
                 )
             kind, node, moment, step = match.groups()
-            events.append(Event(kind, int(node), int(step), moment))
-        return cls(tuple(events))
+            faults.append(Fault(kind, int(node), int(step), moment))
+        return cls(tuple(faults))

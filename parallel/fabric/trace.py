@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from parallel.fabric.events import Event, read_events
+from parallel.fabric.trace_json import TraceLine, read_events
 
 GPUS_PER_SERVER = 8  # a node of the published trace
 NUM_SERVERS = 400  # of the published trace; 231 of them fail at least once
@@ -84,9 +84,9 @@ def parse_trace(data: bytes, num_nodes: int = NUM_SERVERS, days: float = DAYS) -
     return _merge(num_nodes, days, [(names[name], start, end) for name, start, end in faults])
 
 
-def _pair(events: Iterable[Event], days: float) -> list[tuple[str, float, float]]:
+def _pair(events: Iterable[TraceLine], days: float) -> list[tuple[str, float, float]]:
     """(node, first day, last day) of every fault, by first day."""
-    begun: dict[tuple, Event] = {}
+    begun: dict[tuple, TraceLine] = {}
     faults, last = [], days
     for event in sorted(events, key=lambda event: event.day):
         same, last = (event.node, event.fault), max(last, event.day)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 
 from parallel.fabric.baselines import check_tensor
-from parallel.fabric.draw import fabric_svg, spans
-from parallel.fabric.faults import Event, FaultPlan
+from parallel.fabric.faults import Fault, FaultPlan
 from parallel.fabric.placement import Placement, rearrange, rings_changed
 from parallel.fabric.topology import KHopRing
 from parallel.fabric.transceiver import Switchboard, Switching
+from parallel.show.fabric import fabric_svg, spans
 
 Ring = tuple[int, ...]
 
@@ -52,7 +52,7 @@ def frames(
     title = f"{_count(len(slots), 'ring')} on {num_nodes} nodes that are all well"
     words = f"{_count(len(switching.commands), 'switch command')} opened the rings from loopback."
     shown = [Frame("start", title, words, draw(slots, failed, title), "start", *_orders(switching))]
-    for when, events in groupby(plan.events, key=lambda event: event.when):
+    for when, events in groupby(plan.faults, key=lambda event: event.when):
         events = list(events)
         lost = {event.node for event in events if event.kind == "lose"}
         failed = (failed | lost) - {event.node for event in events if event.kind == "back"}
@@ -123,9 +123,9 @@ def _outcome(before: int, after: int, changed: int, switching: Switching) -> tup
     )
 
 
-def _title(events: Sequence[Event]) -> str:
+def _title(events: Sequence[Fault]) -> str:
     """
-    >>> _title([Event("lose", 3, 5), Event("lose", 4, 5), Event("back", 1, 5)])
+    >>> _title([Fault("lose", 3, 5), Fault("lose", 4, 5), Fault("back", 1, 5)])
     'Nodes 3 and 4 are lost, node 1 is back before step 5'
     """
     parts = []
@@ -141,7 +141,7 @@ def _title(events: Sequence[Event]) -> str:
     return words[0].upper() + words[1:]
 
 
-def _damage(slots: list[Ring], broken: list[Ring], events: Sequence[Event]) -> str:
+def _damage(slots: list[Ring], broken: list[Ring], events: Sequence[Fault]) -> str:
     gone = [
         f"ring {place} (nodes {spans(slot)})"
         for place, slot in enumerate(slots)

@@ -4,7 +4,7 @@ import functools
 
 from ml_collections import ConfigDict
 
-from parallel.fabric.faults import Event, FaultPlan
+from parallel.fabric.faults import Fault, FaultPlan
 from parallel.fabric.placement import place
 from parallel.fabric.topology import KHopLine, KHopRing, Topology, check_ring_size
 from parallel.spmd.mesh import Layout
@@ -128,23 +128,23 @@ def _plan(config: ConfigDict, num_nodes: int) -> FaultPlan:
         plan.check(num_nodes)
     except ValueError as error:
         raise ValueError(f"faults: {error}") from None
-    for event in plan.events:
-        why = _never(event, plan, config)
+    for fault in plan.faults:
+        why = _never(fault, plan, config)
         if why:
-            raise ValueError(f"faults: '{event}' will never happen, since {why}.")
+            raise ValueError(f"faults: '{fault}' will never happen, since {why}.")
     return plan
 
 
-def _never(event: Event, plan: FaultPlan, config: ConfigDict) -> str | None:
-    """Why a run does not come to the moment of an event; None if it does."""
-    if event.step >= config.steps:
-        return f"the run has steps 0 to {config.steps - 1}; set steps to more than {event.step} or move it"
+def _never(fault: Fault, plan: FaultPlan, config: ConfigDict) -> str | None:
+    """Why a run does not come to the moment of a fault; None if it does."""
+    if fault.step >= config.steps:
+        return f"the run has steps 0 to {config.steps - 1}; set steps to more than {fault.step} or move it"
     every = config.checkpoint.every
-    saved = min((event.step // every + 1) * every, config.steps) - 1
-    if event.moment == "saving" and event.step != saved:
-        return f"with checkpoint.every={every} nothing is saved after step {event.step}; move it to step {saved}"
-    if event.moment == "recovering" and not plan.at(event.step, "before") + plan.at(
-        event.step, "during"
+    saved = min((fault.step // every + 1) * every, config.steps) - 1
+    if fault.moment == "saving" and fault.step != saved:
+        return f"with checkpoint.every={every} nothing is saved after step {fault.step}; move it to step {saved}"
+    if fault.moment == "recovering" and not plan.at(fault.step, "before") + plan.at(
+        fault.step, "during"
     ):
-        return f"no other event of step {event.step} has to be recovered from; add one or move it"
+        return f"no other fault of step {fault.step} has to be recovered from; add one or move it"
     return None

@@ -13,8 +13,9 @@ from ml_collections import ConfigDict
 
 from parallel.elastic.supervisor import Generation
 from parallel.fabric.faults import FaultPlan
-from stepjax.train.metrics import Board, Log, read, truncate
-from stepjax.train.progress import Progress
+from stepjax.report.terminal import Progress
+from stepjax.train.board import Board
+from stepjax.train.jsonl import Log, read, truncate
 from stepjax.train.trainer import Measured, Recovered
 
 FREE = ("faults", "checkpoint", "evaluate")  # parts of a config that do not change the trajectory
@@ -120,13 +121,13 @@ def still_to_come(plan: FaultPlan, injected: list[str]) -> FaultPlan:
     whose loss has happened does not come back a second time.
     """
     left, away = [], set()
-    for event in plan.events:
-        if event.kind == "lose" and str(event) not in injected:
-            left.append(event)
-            away.add(event.node)
-        elif event.kind == "back" and event.node in away:
-            left.append(event)
-            away.remove(event.node)
+    for fault in plan.faults:
+        if fault.kind == "lose" and str(fault) not in injected:
+            left.append(fault)
+            away.add(fault.node)
+        elif fault.kind == "back" and fault.node in away:
+            left.append(fault)
+            away.remove(fault.node)
     return FaultPlan(tuple(left))
 
 

@@ -19,13 +19,15 @@ from parallel.elastic.inject import EmulatedCluster, NodeFailure
 from parallel.elastic.supervisor import NotEnoughNodes, Supervisor
 from stepjax.data.pipeline import Batch, iterate
 from stepjax.model import step_audio
+from stepjax.report import page
 from stepjax.train import corpus as corpora
-from stepjax.train import metrics, optimizer, report
+from stepjax.train import optimizer
 from stepjax.train.check import check
 from stepjax.train.checkpoint import Checkpoints
 from stepjax.train.heldout import Heldout
 from stepjax.train.journal import Journal, still_to_come
 from stepjax.train.step import Step
+from stepjax.train.summary import summary
 from stepjax.train.trainer import Recovered, Trainer
 
 
@@ -239,8 +241,8 @@ class Run:
         """Writes down what the emulation did; a resumed run will not do it again."""
         known = self.journal.injected()
         for fired in self.trainer.cluster.fired:
-            if str(fired.event) not in known:
-                self.journal.event("injected", fired.event.step, what=str(fired.event))
+            if str(fired.fault) not in known:
+                self.journal.event("injected", fired.fault.step, what=str(fired.fault))
 
     def save(self) -> None:
         began = time.perf_counter()
@@ -267,7 +269,7 @@ class Run:
         """Writes result.json and report.html."""
         self.journal.event("end", self.n)
         corpus, journal = self.corpus, self.journal
-        numbers = metrics.summary(
+        numbers = summary(
             journal.metrics.path,
             journal.events.path,
             corpus.hash_of,
@@ -279,5 +281,5 @@ class Run:
             "skipped_files": [dataclasses.asdict(skipped) for skipped in corpus.skipped],
         }
         (workdir / "result.json").write_text(json.dumps(numbers, indent=1) + "\n")
-        report.write(workdir)
+        page.write(workdir)
         return numbers

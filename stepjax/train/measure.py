@@ -21,8 +21,8 @@ from parallel.fabric.faults import FaultPlan
 from parallel.fabric.topology import KHopLine
 from parallel.spmd.mesh import Layout
 from stepjax.train import corpus as corpora
+from stepjax.train.jsonl import read
 from stepjax.train.loop import model_and_step
-from stepjax.train.metrics import read
 from stepjax.train.trainer import Trainer
 
 MESHES = ((1, 1, 1), (2, 2, 4), (4, 2, 4), (8, 2, 4))  # nodes, GPUs of a node, devices of a ring
@@ -126,7 +126,7 @@ def _planned_losses(workdir: Path, process: subprocess.Popen) -> int:
         starts = [event for event in read(workdir / "events.jsonl") if event["event"] == "start"]
         return FaultPlan.parse(starts[0]["plan"]) if starts else None
 
-    return sum(event.kind == "lose" for event in _wait(plan, process, "its start").events)
+    return sum(fault.kind == "lose" for fault in _wait(plan, process, "its start").faults)
 
 
 def _recoveries(workdir: Path, wanted: int) -> list[dict] | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from stepjax.train.metrics import read
+from stepjax.train.jsonl import read
 
 ROOT = Path(__file__).parents[2]
 TRAIN = (sys.executable, "-m", "launch.train")

@@ -159,7 +159,7 @@ def test_a_fault_happens_once_however_often_its_step_is_repeated():
             nodes.reach(step, "before")
             nodes.run(double, state_on(nodes, [0, 1]), step=step)
         assert nodes.lost == {4}
-        assert tuple(event for event, _ in nodes.fired) == plan.events
+        assert tuple(fault for fault, _ in nodes.fired) == plan.faults
         assert all(start <= at <= time.time() for _, at in nodes.fired)
 
 

@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parallel.fabric.faults import MOMENTS, Event, FaultPlan
+from parallel.fabric.faults import MOMENTS, Fault, FaultPlan
 
 losses = st.builds(
-    Event, st.just("lose"), st.integers(0, 20), st.integers(0, 50), st.sampled_from(MOMENTS)
+    Fault, st.just("lose"), st.integers(0, 20), st.integers(0, 50), st.sampled_from(MOMENTS)
 )
-returns = st.builds(Event, st.just("back"), st.integers(0, 20), st.integers(0, 50))
+returns = st.builds(Fault, st.just("back"), st.integers(0, 20), st.integers(0, 50))
 plans = st.builds(FaultPlan, st.lists(losses | returns, max_size=12).map(tuple))
 
 
@@ -40,7 +40,7 @@ def test_away_by_hand():
     ]
 
 
-def test_events_of_one_moment():
+def test_faults_of_one_moment():
     plan = FaultPlan().lose(3, step=5).lose(4, step=5, moment="saving").lose(6, step=5)
     assert [event.node for event in plan.at(5)] == [3, 6]
     assert [event.node for event in plan.at(5, "saving")] == [4]
@@ -72,7 +72,7 @@ def test_a_possible_plan_passes():
     "text", ["loose 3 before 5", "lose 3", "lose -1 before 2", "lose 3 before 5;", "lose 3 at 5"]
 )
 def test_text_that_is_no_plan_is_refused(text):
-    with pytest.raises(ValueError, match="not an event of a fault plan|names no moment"):
+    with pytest.raises(ValueError, match="no part of a fault plan|names no moment"):
         FaultPlan.parse(text)
 
 

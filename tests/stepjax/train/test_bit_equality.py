@@ -9,9 +9,9 @@ import tiny_run
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from parallel.fabric.faults import MOMENTS, Event, FaultPlan
+from parallel.fabric.faults import MOMENTS, Fault, FaultPlan
 from parallel.fabric.placement import place
-from stepjax.train import metrics
+from stepjax.train import jsonl
 from stepjax.train.check import check
 
 REPLICATED = {}  # three rings of two nodes, each with the whole state
@@ -36,7 +36,7 @@ def faulted(seed: int) -> tuple[dict, str, str]:
     ):
         kinds = ("lose", "back") if moment == 0 else ("lose",)
         next_ones = [
-            Event(kind, node, step, MOMENTS[moment]) for kind in kinds for node in range(nodes)
+            Fault(kind, node, step, MOMENTS[moment]) for kind in kinds for node in range(nodes)
         ]
         possible = [
             event for event in next_ones if leaves_a_ring(FaultPlan((*events, event)), changes)
@@ -52,7 +52,7 @@ def leaves_a_ring(plan: FaultPlan, changes: dict) -> bool:
         topology, layout, _ = check(tiny_run.config(str(plan), **changes))
     except ValueError:
         return False
-    away = plan.away(plan.events[-1].step + 1)
+    away = plan.away(plan.faults[-1].step + 1)
     return bool(place(topology, away, layout.nodes_per_group(2)).groups)
 
 
@@ -68,7 +68,7 @@ def ends_as_if_nothing_had_happened(seed: int):
         result = tiny_run.train(
             tiny_run.config(plan, **world, fabric_kind=kind), Path(folder), scored=False
         )
-        lines = metrics.read(Path(folder) / "events.jsonl")
+        lines = jsonl.read(Path(folder) / "events.jsonl")
         assert (
             tiny_run.trajectory(Path(folder))
             == tiny_run.without_faults(scored=False, **world).trajectory

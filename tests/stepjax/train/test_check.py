@@ -59,13 +59,13 @@ REFUSED = {
     ),
     "a recovery that doesn't happen": (
         {"faults": "lose 1 recovering 3"},
-        "faults: 'lose 1 recovering 3' will never happen, since no other event of step 3 has to be "
+        "faults: 'lose 1 recovering 3' will never happen, since no other fault of step 3 has to be "
         "recovered from; "
         "add one or move it.",
     ),
     "words that say nothing": (
         {"faults": "loose 1 before 3"},
-        "faults: 'loose 1 before 3' is not an event of a fault plan: write 'lose NODE MOMENT STEP' "
+        "faults: 'loose 1 before 3' is no part of a fault plan: write 'lose NODE MOMENT STEP' "
         "or "
         "'back NODE before STEP', as in 'lose 3 before 5'.",
     ),

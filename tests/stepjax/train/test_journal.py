@@ -13,7 +13,7 @@ from parallel.fabric.faults import FaultPlan
 from parallel.fabric.topology import KHopRing
 from parallel.spmd.mesh import Layout
 from stepjax.train.journal import Journal, still_to_come
-from stepjax.train.metrics import read
+from stepjax.train.jsonl import read
 from stepjax.train.trainer import Measured, Recovered
 
 MEASURED = Measured(
@@ -108,13 +108,13 @@ def test_what_leaves_the_trajectory_alone_may_change(tmp_path):
 
 
 def test_whatever_has_happened_the_rest_of_a_plan_can_happen():
-    """All sets of events that a process may have written down before it ended."""
-    texts = [str(event) for event in PLAN.events]
+    """All sets of faults that a process may have written down before it ended."""
+    texts = [str(fault) for fault in PLAN.faults]
     for size in range(len(texts) + 1):
         for happened in itertools.combinations(texts, size):
             left = still_to_come(PLAN, list(happened))
             left.check(num_nodes=6)
-            lost = [str(event) for event in left.events if event.kind == "lose"]
+            lost = [str(fault) for fault in left.faults if fault.kind == "lose"]
             assert lost == [
                 text for text in texts if text.startswith("lose") and text not in happened
             ]

@@ -13,8 +13,8 @@ from threads import left_behind
 
 from configs import tiny
 from stepjax.train.journal import Journal
+from stepjax.train.jsonl import read
 from stepjax.train.loop import Feed, Interrupt, Stopped
-from stepjax.train.metrics import read
 from stepjax.train.trainer import NotFinite, Trainer
 
 SPLIT = {

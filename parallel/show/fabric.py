@@ -18,7 +18,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import numpy as np
 
-from parallel.fabric.track import Track, circle, rows
+from parallel.show.track import Track, circle, rows
 
 INKS = (
     "#2f6db3",

@@ -8,8 +8,8 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 
-from parallel.fabric.draw import ALARM, INKS, fabric_svg
-from parallel.fabric.track import circle, rows
+from parallel.show.fabric import ALARM, INKS, fabric_svg
+from parallel.show.track import circle, rows
 
 SVG = "{http://www.w3.org/2000/svg}"
 

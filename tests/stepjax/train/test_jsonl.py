@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from stepjax.train.metrics import Board, Log, read, salvage, summary, truncate
+from stepjax.train.board import Board
+from stepjax.train.jsonl import Log, read, salvage, truncate
+from stepjax.train.summary import summary
 
 floats = st.floats(allow_nan=False, allow_infinity=False)
 

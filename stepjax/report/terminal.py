@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bars
 
-from stepjax.train import words
+from parallel.show import words
 
 Record = Mapping[str, Any]
 REFRESH = 4  # drawings a second

@@ -6,7 +6,7 @@ import re
 import pytest
 from rich.console import Console
 
-from stepjax.train.progress import Progress
+from stepjax.report.terminal import Progress
 
 START = {"event": "start", "step": 0, "time": 0.0, "num_nodes": 8, "gpus_per_node": 2, "hops": 2, "fabric": "ring",
          "tensor": 4, "fsdp": 1, "plan": "lose 3 before 14; back 3 before 33", "resumed": False}  # fmt: skip

@@ -1,5 +1,4 @@
-"""What a run writes down: JSON lines that survive a crash, TensorBoard scalars, and the numbers
-drawn from both.
+"""JSON lines that survive a crash.
 
 A line counts once its newline is there. So a run may die at any byte, and what it left reads as far
 as it came.
@@ -8,19 +7,12 @@ as it came.
 import json
 import math
 import os
-import statistics
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-from tensorboard.compat.proto.summary_pb2 import Summary
-from tensorboard.summary.writer.event_file_writer import EventFileWriter
-
 Record = dict[str, Any]
-BOARD_SECONDS = 10  # how long a scalar may wait until TensorBoard can see it
 
 
 class Log:
@@ -118,80 +110,3 @@ def _replace(path: Path, content: bytes) -> None:
         except BaseException:
             os.unlink(file.name)
             raise
-
-
-class Board:
-    """Scalars for TensorBoard, through the `tensorboard` package alone.
-
-    A run that goes on from `first_step` hides what an earlier one wrote of that step and later
-    ones.
-    """
-
-    def __init__(self, folder: str | os.PathLike, first_step: int = 0):
-        self._writer = EventFileWriter(str(folder), flush_secs=BOARD_SECONDS)
-        start = SessionLog(status=SessionLog.START)
-        self._writer.add_event(Event(wall_time=time.time(), step=first_step, session_log=start))
-
-    def write(self, step: int, scalars: Mapping[str, float | None]) -> None:
-        """Adds the scalars of one step; None says that there is none."""
-        values = [
-            Summary.Value(tag=tag, simple_value=x) for tag, x in scalars.items() if x is not None
-        ]
-        self._writer.add_event(
-            Event(wall_time=time.time(), step=step, summary=Summary(value=values))
-        )
-
-    def close(self) -> None:
-        self._writer.close()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
-
-
-def summary(
-    metrics_path: str | os.PathLike,
-    events_path: str | os.PathLike,
-    expected_hash: Callable[[int], str],
-    batch_size: int,
-    steps: int,
-) -> Record:
-    """The numbers of result.json that the two files tell.
-
-    Args:
-      expected_hash: the `sample_ids_hash` that a step must have had.
-      batch_size: samples of a step.
-      steps: how many steps the run has behind it; what it says of one is held against
-        `expected_hash`.
-    """
-    metrics, events = read(metrics_path), read(events_path)
-    right = {
-        line["step"] for line in metrics if line["sample_ids_hash"] == expected_hash(line["step"])
-    }
-    result = counts(metrics, events)
-    return result | {
-        "samples_lost": batch_size * len(set(range(steps)) - right),
-        "samples_repeated": batch_size * (len(metrics) - result["steps"]),
-    }
-
-
-def counts(metrics: Sequence[Record], events: Sequence[Record]) -> Record:
-    """What the records tell without knowing what they should say."""
-    recoveries = [event for event in events if event["event"] == "recovery"]
-    first, last = (pick(metrics, key=lambda line: line["step"], default={}) for pick in (min, max))
-    speeds = [
-        line["tokens_per_second"] for line in metrics if line["tokens_per_second"] is not None
-    ]
-    return {
-        "steps": len({line["step"] for line in metrics}),
-        "first_loss": first.get("loss"),
-        "final_loss": last.get("loss"),
-        "tokens_per_second": statistics.median(speeds) if speeds else None,
-        "faults": sum(len(event["gone"]) for event in recoveries),
-        "rejoins": sum(len(event["back"]) for event in recoveries),
-        "generations": sum(event["event"] == "generation" for event in events),
-        "steps_lost": sum(event.get("steps_lost", 0) for event in events),
-        "recovery_seconds": [event["seconds"] for event in recoveries],
-    }

@@ -10,7 +10,7 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 
-from stepjax.train import words
+from parallel.show import words
 
 QUIET, GRID, AXIS = "#68707b", "#e6e9ee", "#aeb5bf"
 MOST_POINTS = 400  # of a line; beyond, neighbours are averaged

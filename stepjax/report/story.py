@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from stepjax.train import metrics, words
+from parallel.show import words
+from stepjax.train.jsonl import salvage
+from stepjax.train.summary import counts
 
 Record = Mapping[str, Any]
 
@@ -93,7 +95,7 @@ class Story:
     @property
     def numbers(self) -> Record:
         """What the files count, and what result.json has beyond it."""
-        return metrics.counts(self.metrics, self.events) | self.result
+        return counts(self.metrics, self.events) | self.result
 
     def recoveries(self) -> Iterator[Recovery]:
         """In order. A generation is the newest of its number: a resumed run counts from 0 again."""
@@ -125,7 +127,7 @@ def load(workdir: Path) -> Story:
 def _records(path: Path, of_use: Callable[[Record], bool], notes: list[str]) -> list[Record]:
     if not path.exists():
         notes.append(f"{path.name} is missing.")
-    records, damaged = metrics.salvage(path)
+    records, damaged = salvage(path)
     useful = [record for record in records if of_use(record)]
     if left_out := len(damaged) + len(records) - len(useful):
         notes.append(f"{words.counted(left_out, 'line')} of {path.name} could not be read.")

@@ -13,11 +13,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from parallel.fabric.draw import fabric_svg
-from stepjax.train import words
-from stepjax.train.charts import Line, Mark, chart, stacked_bar, stepped, tag, thinned
-from stepjax.train.story import Record, Story, load, setting, verdict
-from stepjax.train.style import STYLE
+from parallel.show import words
+from parallel.show.chart import Line, Mark, chart, stacked_bar, stepped, tag, thinned
+from parallel.show.fabric import fabric_svg
+from stepjax.report.story import Record, Story, load, setting, verdict
+from stepjax.report.style import STYLE
 
 Rings = list[list[int]]
 

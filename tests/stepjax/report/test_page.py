@@ -16,7 +16,10 @@ from parallel.fabric.faults import FaultPlan
 from parallel.fabric.placement import Placement, rearrange
 from parallel.fabric.topology import KHopRing
 from parallel.fabric.transceiver import Switchboard
-from stepjax.train import charts, metrics, report, story
+from parallel.show import chart
+from stepjax.report import page as report
+from stepjax.report import story
+from stepjax.train import jsonl, summary
 
 PLAN = FaultPlan.parse("lose 3 before 14; lose 6 during 25; back 3 before 33")
 STEPS, NODES = 60, 8
@@ -68,13 +71,13 @@ def expected_hash(step: int) -> str:
 
 def write_run(workdir, lines, events) -> None:
     for name, records in (("metrics.jsonl", lines), ("events.jsonl", events)):
-        log = metrics.Log(workdir / name)
+        log = jsonl.Log(workdir / name)
         for record in records:
             log.write(record)
 
 
 def write_result(workdir, **other) -> None:
-    found = metrics.summary(
+    found = summary.summary(
         workdir / "metrics.jsonl", workdir / "events.jsonl", expected_hash, 24, STEPS
     )
     found |= {"heldout": {"wer": 0.06, "cer": 0.04, "loss": 1.3}, "skipped_files": []} | other
@@ -159,7 +162,7 @@ def test_what_comes_from_files_is_escaped(workdir):
     assert "script" not in page.tags and "<dirty>" not in text
     assert "<script>alert(1)</script> & more" in page.words and "nested.a<b" in page.words
     assert any("quick & <dirty>" in word for word in page.words)
-    assert Page(charts.text("0", "0", "<b>&")).words == ["<b>&"]
+    assert Page(chart.text("0", "0", "<b>&")).words == ["<b>&"]
 
 
 def test_every_number_of_result_and_config_is_on_the_page(workdir):
@@ -321,16 +324,16 @@ def test_the_page_can_hold_a_long_run(tmp_path):
 
 def test_ticks_are_few_round_and_inside():
     for low, high in [(0, 1), (0, 59), (2.7, 6.4), (0.001, 0.0013), (-5, 1e6), (13.5, 14.5)]:
-        ticks = charts.Scale(low, high).ticks()
-        assert 2 <= len(ticks) <= charts.PHONE_TICKS + 1
+        ticks = chart.Scale(low, high).ticks()
+        assert 2 <= len(ticks) <= chart.PHONE_TICKS + 1
         assert low <= min(ticks) and max(ticks) <= high
 
 
 def test_a_thinned_line_keeps_its_mean():
-    line = charts.Line("loss", range(2000), [0.1 * x for x in range(2000)], "#000000")
-    thin = charts.thinned(line)
-    assert len(thin.xs) == len(thin.ys) <= charts.MOST_POINTS
-    assert charts.mean(thin.ys) == pytest.approx(charts.mean(line.ys))
+    line = chart.Line("loss", range(2000), [0.1 * x for x in range(2000)], "#000000")
+    thin = chart.thinned(line)
+    assert len(thin.xs) == len(thin.ys) <= chart.MOST_POINTS
+    assert chart.mean(thin.ys) == pytest.approx(chart.mean(line.ys))
 
 
 def test_words_of_marks_never_touch():
@@ -338,18 +341,18 @@ def test_words_of_marks_never_touch():
     for count in range(1, 30):
         xs = [round(draw.uniform(0, 100), 1) for _ in range(count)]
         shown = [
-            (charts.span(x, 20), row)
-            for x, row in zip(xs, charts.rows(xs, 20), strict=True)
+            (chart.span(x, 20), row)
+            for x, row in zip(xs, chart.rows(xs, 20), strict=True)
             if row is not None
         ]
-        assert shown and max(row for _, row in shown) < charts.MARK_ROWS
+        assert shown and max(row for _, row in shown) < chart.MARK_ROWS
         for (a, row), (b, other) in itertools.combinations(shown, 2):
             assert row != other or a[1] <= b[0] or b[1] <= a[0]
 
 
 def test_a_mark_without_room_for_words_keeps_its_line():
-    marks = [charts.Mark(x, f"node {x} lost", "#000000") for x in range(40)]
-    drawn = "".join(charts.flags(marks, charts.Scale(0, 39)))
+    marks = [chart.Mark(x, f"node {x} lost", "#000000") for x in range(40)]
+    drawn = "".join(chart.flags(marks, chart.Scale(0, 39)))
     assert (
         drawn.count('y2="100%"') == drawn.count("<title>") == 40 and 3 <= drawn.count("<text") <= 15
     )

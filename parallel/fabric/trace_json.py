@@ -13,7 +13,7 @@ FAULT_KEYS = ("Level", "Class", "Desc")
 SPACE = re.compile(r"[ \t\r\n]*")
 
 
-class Event(NamedTuple):
+class TraceLine(NamedTuple):
     line: int
     node: str
     day: float
@@ -21,7 +21,7 @@ class Event(NamedTuple):
     fault: tuple[str, str, str]
 
 
-def read_events(data: bytes) -> list[Event]:
+def read_events(data: bytes) -> list[TraceLine]:
     """All events of a trace in the order of the file; keys that a trace does not need are left
     alone.
     """
@@ -92,7 +92,7 @@ def _no_number(name: str) -> None:
     raise ValueError(f"has {name} where a number belongs")
 
 
-def _event(line: int, event: object) -> Event:
+def _event(line: int, event: object) -> TraceLine:
     def refuse(found: object, wanted: str) -> ValueError:
         return ValueError(f"line {line}: found {reprlib.repr(found)}, but {wanted}.")
 
@@ -112,4 +112,4 @@ def _event(line: int, event: object) -> Event:
         isinstance(fault.get(key), str) for key in FAULT_KEYS
     ):
         raise refuse(fault, f"fault_type must hold a text for each of {', '.join(FAULT_KEYS)}")
-    return Event(line, node, day, kind == KINDS[0], tuple(fault[key] for key in FAULT_KEYS))
+    return TraceLine(line, node, day, kind == KINDS[0], tuple(fault[key] for key in FAULT_KEYS))
