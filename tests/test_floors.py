@@ -63,6 +63,11 @@ def offenders(place: str, *forbidden: str, but: tuple[str, ...] = ()) -> list[st
         ("stepjax", ("launch", "configs"), ()),
         ("stepjax.data", ("stepjax.model",), ()),
         ("stepjax.codec", ("stepjax.model",), ()),
+        ("stepjax.disk", ("stepjax",), ("stepjax.disk",)),
+        ("stepjax.recipe", ("stepjax.data", "stepjax.model"), ()),
+        ("stepjax.model", ("stepjax.infer", "stepjax.evaluate"), ()),
+        ("stepjax.infer", ("stepjax.train", "stepjax.evaluate", "stepjax.data.sources"), ()),
+        ("stepjax.evaluate", ("stepjax.train",), ()),
     ],
 )
 def test_no_floor_looks_up(place, forbidden, but):

@@ -71,7 +71,7 @@ def trainer_on(config: ConfigDict) -> Iterator[trainer.Trainer]:
     topology, layout, plan = check(config)
     gpus = config.fabric.gpus_per_node
     with sharing(config), EmulatedCluster(topology.num_nodes, gpus, plan) as cluster:
-        data = corpus.make(config.data, config.seed, layout.tensor)
+        data = corpus_of(config)
         make_params, step = loop.model_and_step(config, data.recipe.vocabulary.size)
         shapes = {k: jax.ShapeDtypeStruct(x.shape, x.dtype) for k, x in arrays(config, 0).items()}
         supervisor = Supervisor(cluster, topology, layout, gpus)
@@ -80,10 +80,17 @@ def trainer_on(config: ConfigDict) -> Iterator[trainer.Trainer]:
         yield made
 
 
+def corpus_of(config: ConfigDict) -> corpus.Corpus:
+    """The corpus of a run, with its recipe."""
+    with sharing(config):
+        splits = corpus.open_splits(config.data)
+        recipe = corpus.fit(splits, config.data, config.seed, config.mesh.tensor)
+        return corpus.make(splits, recipe, config.data, config.seed)
+
+
 def arrays(config: ConfigDict, n: int) -> dict:
     """What the device programs read of batch `n`."""
-    with sharing(config):
-        batch = corpus.make(config.data, config.seed, config.mesh.tensor).batches[n].arrays
+    batch = corpus_of(config).batches[n].arrays
     return {name: batch[name] for name in corpus.TRAINED_ON}
 
 
@@ -121,13 +128,13 @@ def sharing(config: ConfigDict) -> Iterator[None]:
     """Within it, what was made before for an equal config is taken from there."""
     parts = {name: part for name, part in config.items() if name not in NOT_IN_PROGRAMS}
     name, order = ConfigDict(parts).to_json(sort_keys=True), itertools.count()
-    make_corpus, model_and_step = corpus.make, loop.model_and_step
+    fit, model_and_step = corpus.fit, loop.model_and_step
 
     def program(*args):
         return _once(lambda: Kept(*args), name, "program", next(order))
 
-    def made_corpus(data, *args):
-        return _once(lambda: make_corpus(data, *args), data.to_json(), *args)
+    def fitted(splits, data, *args):
+        return _once(lambda: fit(splits, data, *args), data.to_json(), *args)
 
     def made_model(*args):
         return _once(lambda: model_and_step(*args), name, "model")
@@ -135,6 +142,6 @@ def sharing(config: ConfigDict) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trainer, "Program", program)
         patch.setattr(heldout, "Program", program)
-        patch.setattr(corpus, "make", made_corpus)
+        patch.setattr(corpus, "fit", fitted)
         patch.setattr(loop, "model_and_step", made_model)
         yield

@@ -4,6 +4,7 @@ T samples at 16 kHz   N codes, one for 640 samples   F mel frames at 100 Hz   M 
 """
 
 import abc
+import pathlib
 
 import numpy as np
 
@@ -41,3 +42,7 @@ class SpeechCodec(abc.ABC):
         """Log-mel frames [4 N, 128] that the codes stand for, scaled as `stepjax.audio.mel` scales
         them.
         """
+
+    @abc.abstractmethod
+    def save(self, path: str | pathlib.Path) -> None:
+        """Writes all that `encode` and `decode` depend on, equal bytes for equal codecs."""

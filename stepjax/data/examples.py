@@ -19,16 +19,14 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from stepjax.audio import mel
-from stepjax.codec.codec import SpeechCodec, code_length
+from stepjax.codec.codec import code_length
 from stepjax.data.utterances import Utterance
+from stepjax.recipe import Recipe
 from stepjax.text import chat
 from stepjax.text.interleave import interleave
 from stepjax.text.tokenizer import Tokenizer
 from stepjax.text.vocabulary import Vocabulary
 
-BLOCK_SECONDS = (
-    25  # Step-Audio 2 hears longer speech as several blocks, each between its own audio marks
-)
 TEXT, AUDIO = 1, 2  # kinds of targets; 0 is no loss
 
 
@@ -46,37 +44,6 @@ TASKS = {
     "transcribe": Task(chat.ASR_PROMPT, spoken=False),
     "answer": Task(chat.SPOKEN_ANSWER_PROMPT, spoken=True),
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class Recipe:
-    """What stays the same from utterance to utterance, and so during a run."""
-
-    tokenizer: Tokenizer
-    vocabulary: Vocabulary
-    codec: SpeechCodec
-    max_seconds: float
-    max_tokens: int  # see the function of that name
-
-    def __post_init__(self):
-        v = self.vocabulary
-        if (v.text_size, v.audio_codes) != (self.tokenizer.text_size, self.codec.num_codes):
-            raise ValueError(
-                f"a vocabulary of {v.text_size} text ids and {v.audio_codes} audio codes was given "
-                "with a tokenizer"
-                f" of {self.tokenizer.text_size} and a codec of {self.codec.num_codes}; make them "
-                "equal."
-            )
-        if not 0 < self.max_seconds <= BLOCK_SECONDS:
-            raise ValueError(
-                f"max_seconds={self.max_seconds:g} was given; an utterance is one block of speech "
-                "of "
-                f"at most {BLOCK_SECONDS} s: cut longer recordings."
-            )
-
-    @property
-    def max_samples(self) -> int:
-        return int(self.max_seconds * mel.SAMPLE_RATE)
 
 
 def num_patches(samples: int) -> int:

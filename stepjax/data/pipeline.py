@@ -23,8 +23,9 @@ import grain
 import numpy as np
 
 from stepjax.data import draws
-from stepjax.data.examples import Recipe, example, max_tokens, task_named
+from stepjax.data.examples import example, max_tokens, task_named
 from stepjax.data.utterances import Source
+from stepjax.recipe import Recipe
 
 ENDLESS = 2**62  # samples; grain cannot count batches of its own endless data sets
 

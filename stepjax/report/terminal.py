@@ -93,6 +93,8 @@ class Progress:
                 )
             case "checkpoint":
                 line = f"saved step {record['step']} in {words.seconds(record['seconds'])}"
+            case "damaged":
+                line = damaged_line(record)
             case "evaluation":
                 line = evaluation_line(record)
             case "stop":
@@ -132,6 +134,12 @@ def recovery_line(record: Record) -> str:
         else ""
     )
     return f"{words.change(record['gone'], record['back'])} at step {record['step']}{again}"
+
+
+def damaged_line(record: Record) -> str:
+    return (
+        f"checkpoint {record['step']} is damaged, {record['restored']} is used: {record['reason']}"
+    )
 
 
 def evaluation_line(record: Record) -> str:

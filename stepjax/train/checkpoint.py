@@ -1,67 +1,123 @@
-"""Checkpoints with Orbax: written in the background, committed whole, restored onto any mesh."""
+"""The checkpoints of a run: written in the background, committed whole, restored onto any mesh."""
 
+import dataclasses
+import shutil
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
+
+from stepjax.disk import checkpoint, sealed
+from stepjax.disk.checkpoint import EXPONENTS, OPTIMIZER, PARAMS
+from stepjax.disk.files import writing
+
+DAMAGED = ".damaged"  # ends the name of a checkpoint that was set aside
+
+
+@dataclasses.dataclass(frozen=True)
+class Saved:
+    """A checkpoint that is on the disk, and how long that took."""
+
+    step: int
+    seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Restored:
+    """What a run goes on from. `damaged` says what is wrong with newer checkpoints, by step."""
+
+    step: int
+    state: Any
+    exponents: np.ndarray
+    damaged: dict[int, str]
 
 
 class Checkpoints:
     """The checkpoints of one run, numbered by the steps that they contain.
 
-    A checkpoint becomes visible by one rename after everything in it was written, so a half-written
-    one is never restored. One replica of each part is written: to share the writing among replicas,
-    Orbax compiles a slicing program for every array, which costs more than it saves where a run is
-    often interrupted.
+    Each process of a run is the only one that writes them. A checkpoint has its number as a name
+    from the moment when everything in it is on the disk. The newest `keep` are kept; one that is
+    found damaged is set aside under another name until its step has been saved again.
     """
 
     def __init__(self, folder: Path, keep: int):
-        types = ocp.type_handlers
-        handlers = types.create_type_handler_registry(
-            (np.ndarray, types.NumpyHandler()),
-            (jax.Array, types.ArrayHandler(use_replica_parallel=False)),
-        )
-        self._manager = ocp.CheckpointManager(
-            folder.absolute(),
-            options=ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=True),
-            item_handlers=ocp.PyTreeCheckpointHandler(type_handler_registry=handlers),
-        )
+        self.folder, self._keep = folder, keep
+        for left in folder.glob(f"*{sealed.PARTIAL}"):
+            shutil.rmtree(left, ignore_errors=True)
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
+        self._saving: Future[Saved] | None = None
+        self._committed: list[Saved] = []
 
     def save(self, step: int, state: Any, exponents: np.ndarray) -> None:
-        """Copies the state off the devices, then writes it in the background; `step` steps are
-        done.
+        """Copies the state off the devices, then writes it in the background.
+
+        Args:   step: steps done.   state: parameters and optimizer state.
+                exponents: of the gradient sums.
+        Raises: Unwritable, if the save before this one failed.
         """
-        if step in self._manager.all_steps():
+        self._settle()
+        if step in checkpoint.steps(self.folder):
             return
-        tree = {"state": state, "exponents": exponents}
-        self._manager.save(step, args=ocp.args.PyTreeSave(tree))
+        on_host = jax.device_get(checkpoint.named(_parts(state) | {EXPONENTS: exponents}))
+        copies = {name: np.array(x) for name, x in on_host.items()}
+        self._saving = self._writer.submit(self._commit, step, copies, time.perf_counter())
+
+    def committed(self, wait: bool = False) -> list[Saved]:
+        """What has come to the disk since this was asked last; with `wait`, all that was saved.
+
+        Raises: Unwritable, if a save failed.
+        """
+        if wait or (self._saving and self._saving.done()):
+            self._settle()
+        new, self._committed = self._committed, []
+        return new
 
     def latest(self) -> int | None:
-        """Steps done in the newest whole checkpoint, if there is one."""
-        self._manager.wait_until_finished()
-        return self._manager.latest_step()
+        """Steps done in the newest checkpoint, if there is one."""
+        self._settle()
+        return max(checkpoint.steps(self.folder), default=None)
 
-    def restore(
-        self, shapes: Any, shardings: Any, num_exponents: int
-    ) -> tuple[int, Any, np.ndarray]:
-        """The newest checkpoint, laid out as asked.
+    def restore(self, shapes: Any, shardings: Any) -> Restored:
+        """The newest whole checkpoint, laid out as asked. Damaged ones are set aside.
 
-        Returns: steps done, state, exponents of the gradient sums.
+        Raises: Damaged, if none is whole; ValueError, if its arrays have other shapes.
         """
-        step = self.latest()
-        tree = {
-            "state": jax.tree.map(
-                lambda s, h: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=h), shapes, shardings
-            ),
-            "exponents": np.zeros(num_exponents, np.int32),
-        }
-        how = ocp.checkpoint_utils.construct_restore_args(tree)
-        restored = self._manager.restore(step, args=ocp.args.PyTreeRestore(tree, restore_args=how))
-        return step, restored["state"], np.asarray(restored["exponents"])
+        self._settle()
+        step, arrays, damaged = checkpoint.newest(self.folder)
+        for number in damaged:
+            self._set_aside(number)
+        parts = checkpoint.as_tree(_parts(shapes), arrays, self.folder / str(step))
+        state = jax.tree.map(jax.device_put, (parts[PARAMS], parts[OPTIMIZER]), shardings)
+        return Restored(step, state, arrays[EXPONENTS], damaged)
 
     def close(self) -> None:
         """Waits until everything is written."""
-        self._manager.wait_until_finished()
-        self._manager.close()
+        self._writer.shutdown()
+
+    def _settle(self) -> None:
+        """Waits for the save at hand."""
+        if self._saving:
+            saving, self._saving = self._saving, None
+            self._committed.append(saving.result())
+
+    def _commit(self, step: int, arrays: dict[str, np.ndarray], began: float) -> Saved:
+        checkpoint.write(self.folder / str(step), arrays)
+        shutil.rmtree(self.folder / f"{step}{DAMAGED}", ignore_errors=True)
+        for old in checkpoint.steps(self.folder)[: -self._keep]:
+            sealed.remove(self.folder / str(old))
+        return Saved(step, time.perf_counter() - began)
+
+    def _set_aside(self, step: int) -> None:
+        aside = self.folder / f"{step}{DAMAGED}"
+        with writing(aside):
+            shutil.rmtree(aside, ignore_errors=True)
+            (self.folder / str(step)).rename(aside)
+
+
+def _parts(state: Any) -> dict[str, Any]:
+    """A state as the tree whose paths are the names of the saved arrays."""
+    params, optimizer = state
+    return {PARAMS: params, OPTIMIZER: optimizer}

@@ -10,8 +10,9 @@ import numpy as np
 
 from stepjax.codec import kmeans
 from stepjax.data import pipeline, sources
-from stepjax.data.examples import Recipe, max_tokens
+from stepjax.data.examples import max_tokens
 from stepjax.data.pipeline import Batch, Draw
+from stepjax.recipe import Recipe
 from stepjax.text import chat, tokenizer
 from stepjax.text.vocabulary import Vocabulary
 
@@ -26,6 +27,14 @@ TRAINED_ON = (
 
 
 @dataclasses.dataclass(frozen=True)
+class Splits:
+    """Both parts of a corpus: to train on, and to measure the model by."""
+
+    train: sources.Source
+    heldout: sources.Source
+
+
+@dataclasses.dataclass(frozen=True)
 class Corpus:
     """Training batches by number, and the utterances to measure the model by."""
 
@@ -34,7 +43,6 @@ class Corpus:
     batches: grain.MapDataset[Batch]
     heldout: sources.Source
     skipped: tuple[sources.Skipped, ...]
-    max_text: int  # tokens of the longest training text
     batch_size: int
 
     def hash_of(self, step: int) -> str:
@@ -43,30 +51,36 @@ class Corpus:
         return pipeline.hash_of(self.draws[n] for n in range(first, first + self.batch_size))
 
 
-def make(config, seed: int, multiple: int) -> Corpus:
-    """Opens the corpus and fits tokenizer and codec on its training part; the same config gives the
-    same.
+def open_splits(config) -> Splits:
+    """The corpus that the config's part `data` names. Raises ValueError where it is not there."""
+    return Splits(*(sources.open_source(config, split) for split in ("train", "heldout")))
+
+
+def fit(splits: Splits, config, seed: int, multiple: int) -> Recipe:
+    """Fits tokenizer and codec on the training part.
 
     Args:
       config: the config's part `data`.
       multiple: of which the row length and the vocabulary's size must be one, to split over a ring.
     """
-    train, heldout = sources.open_source(config, "train"), sources.open_source(config, "heldout")
-    texts = train.texts()
+    texts = splits.train.texts()
     words = tokenizer.train(texts, config.text_size, chat.TEMPLATES)
-    codec = kmeans.fit([clip.audio for clip in train.clips()], config.audio_codes, seed)
+    codec = kmeans.fit([clip.audio for clip in splits.train.clips()], config.audio_codes, seed)
     vocabulary = Vocabulary(
         config.text_size, config.audio_codes, int(np.lcm(config.vocabulary_multiple, multiple))
     )
-    every_text = [*texts, *heldout.texts()]
+    every_text = [*texts, *splits.heldout.texts()]
     length = max_tokens(config.max_seconds, config.tasks, words, vocabulary, every_text, multiple)
-    recipe = Recipe(words, vocabulary, codec, config.max_seconds, length)
+    return Recipe(words, vocabulary, codec, config.max_seconds, length, longest(words, texts))
+
+
+def make(splits: Splits, recipe: Recipe, config, seed: int) -> Corpus:
+    """The batches of a run: a pure function of corpus, recipe, config (part `data`) and seed."""
+    train, heldout = splits.train, splits.heldout
     batches = pipeline.training_batches(train, recipe, config.tasks, seed, config.global_batch)
     draws = pipeline.training_draws(len(train), config.tasks, seed)
     skipped = (*train.skipped, *heldout.skipped)
-    return Corpus(
-        recipe, draws, batches, heldout, skipped, longest(words, texts), config.global_batch
-    )
+    return Corpus(recipe, draws, batches, heldout, skipped, config.global_batch)
 
 
 def longest(words: tokenizer.Tokenizer, texts: Sequence[str]) -> int:

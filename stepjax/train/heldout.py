@@ -18,13 +18,11 @@ from parallel.spmd.mesh import REPLICA_AXES, TENSOR, num_rings
 from stepjax.data.examples import example, prompt
 from stepjax.data.pipeline import heldout_batches
 from stepjax.evaluate.error_rates import cer, wer
-from stepjax.infer.greedy import greedy
+from stepjax.infer.transcribe import answers, max_new, text_of
 from stepjax.train.corpus import TRAINED_ON, Corpus
 from stepjax.train.objective import cross_entropy, sums_by_kind
 from stepjax.train.step import INPUTS, group_of, whole_over_fsdp
 from stepjax.train.trainer import Trainer, in_microbatches, in_order
-
-SPARE_TOKENS = 4  # an answer may be this much longer than the longest text of the corpus
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,9 +41,8 @@ class Heldout:
 
     def __init__(self, corpus: Corpus, trainer: Trainer, microbatch: int):
         self.trainer, self.microbatch = trainer, microbatch
-        self.tokenizer, self.eot = corpus.recipe.tokenizer, corpus.recipe.vocabulary.eot
+        self.recipe = corpus.recipe
         self.texts = [corpus.heldout[i].text for i in range(len(corpus.heldout))]
-        self.max_new = corpus.max_text + SPARE_TOKENS
         rows = -(-len(self.texts) // microbatch) * microbatch
         right, asked = (
             heldout_batches(corpus.heldout, corpus.recipe, "transcribe", rows, build)[0].arrays
@@ -60,14 +57,9 @@ class Heldout:
         """Runs both programs on the trainer's mesh. Raises NodeFailure."""
         sums = self._run(self._losses, self.right, step)[..., 0].sum(dtype=np.float64)
         loss = sums / (self.right["kind"] > 0).sum()
-        rows = self._run(self._answers, self.asked, step).reshape(-1, self.max_new)
-        said = [
-            self.tokenizer.decode(self._until_end(row)) for row in rows[: len(self.texts)].tolist()
-        ]
+        rows = self._run(self._answers, self.asked, step).reshape(-1, max_new(self.recipe))
+        said = [text_of(row, self.recipe) for row in rows[: len(self.texts)].tolist()]
         return Score(wer(self.texts, said), cer(self.texts, said), float(loss))
-
-    def _until_end(self, row: list[int]) -> list[int]:
-        return row[: row.index(self.eot)] if self.eot in row else row
 
     def _loss_of(self, params, batch, group):
         def one(micro):
@@ -82,7 +74,7 @@ class Heldout:
 
     def _answer_to(self, params, batch, group):
         model = nnx.merge(self.trainer.step.graph, params)
-        return jax.lax.map(lambda micro: greedy(model, micro, self.eot, self.max_new, group), batch)
+        return answers(model, batch, self.recipe, group)
 
     def _program(self, on_ring: Callable, arrays: dict[str, np.ndarray], out: P) -> Program:
         step = self.trainer.step

@@ -19,6 +19,7 @@ from parallel.elastic.inject import EmulatedCluster, NodeFailure
 from parallel.elastic.supervisor import NotEnoughNodes, Supervisor
 from stepjax.data.pipeline import Batch, iterate
 from stepjax.model import step_audio
+from stepjax.recipe import Recipe
 from stepjax.report import page
 from stepjax.train import corpus as corpora
 from stepjax.train import optimizer
@@ -45,8 +46,12 @@ def train(config: ConfigDict, workdir: Path) -> dict:
     """
     topology, layout, plan = check(config)
     with contextlib.ExitStack() as stack:
-        corpus = corpora.make(config.data, config.seed, layout.tensor)
+        splits = corpora.open_splits(config.data)
         journal = stack.enter_context(Journal(workdir, config))
+        recipe = kept_recipe(
+            workdir / "recipe", lambda: corpora.fit(splits, config.data, config.seed, layout.tensor)
+        )
+        corpus = corpora.make(splits, recipe, config.data, config.seed)
         plan = still_to_come(plan, journal.injected())
         gpus_per_node = config.fabric.gpus_per_node
         cluster = stack.enter_context(EmulatedCluster(topology.num_nodes, gpus_per_node, plan))
@@ -63,6 +68,13 @@ def train(config: ConfigDict, workdir: Path) -> dict:
         run = Run(config, corpus, trainer, make_params, checkpoints, journal)
         stack.callback(run.feed.close)
         return run.to_the_end(stack.enter_context(Interrupt()), workdir)
+
+
+def kept_recipe(folder: Path, fit: Callable[[], Recipe]) -> Recipe:
+    """The recipe of a run: fitted and saved at its start, loaded whenever it goes on."""
+    if not folder.exists():
+        fit().save(folder)
+    return Recipe.load(folder)
 
 
 def model_and_step(config: ConfigDict, vocabulary: int) -> tuple[Callable[[], Any], Step]:
@@ -158,6 +170,7 @@ class Run:
                 learning_rate=float(self.rate(self.n)), sample_ids_hash=self.feed.at(self.n).sample_ids_hash,
             )  # fmt: skip
             self.n += 1
+            self.note_saved()
             trainer.prepare()
             if interrupt.asked:
                 self.stop("interrupted; the same command goes on from here")
@@ -169,6 +182,7 @@ class Run:
                 and self.n < config.steps
             ):
                 self.evaluate(heldout)
+        self.note_saved(wait=True)
         return self.result(self.evaluate(heldout), workdir)
 
     def arrays(self):
@@ -179,29 +193,32 @@ class Run:
     def begin(self) -> None:
         """Takes the run up where its newest checkpoint is, or starts it."""
         config, resumed = self.config, self.checkpoints.latest() is not None
-        self.restore()
+        damaged = self.restore()
         dropped = self.journal.begin(self.n)
         fabric = {name: config.fabric[name] for name in ("num_nodes", "gpus_per_node", "hops")}
         self.journal.event(
             "start", self.n, **fabric, fabric=config.fabric.kind, tensor=config.mesh.tensor, fsdp=config.mesh.fsdp,
             plan=config.faults, resumed=resumed, steps_lost=dropped,
         )  # fmt: skip
+        self.note_damaged(damaged)
         self.journal.generation(self.n, self.trainer.generation, config.fabric.num_nodes)
 
-    def restore(self) -> None:
-        """Goes to the newest checkpoint, on the current mesh; a new run makes its first one, of
-        step 0.
+    def restore(self) -> dict[int, str]:
+        """Goes to the newest whole checkpoint, on the current mesh; a new run makes its first one,
+        of step 0.
+
+        Returns: what is wrong with newer checkpoints, by step.
         """
         trainer = self.trainer
         if self.checkpoints.latest() is None:
             trainer.initialize(self.make_params)
             self.checkpoints.save(0, trainer.state, trainer.exponents)
-        else:
-            shardings = trainer.step.shardings(trainer.mesh)
-            self.n, *saved = self.checkpoints.restore(
-                trainer.state_shapes(), shardings, len(trainer.exponents)
-            )
-            trainer.adopt(*saved, step=self.n)
+            return {}
+        shardings = trainer.step.shardings(trainer.mesh)
+        found = self.checkpoints.restore(trainer.state_shapes(), shardings)
+        trainer.adopt(found.state, found.exponents, step=found.step)
+        self.n = found.step
+        return found.damaged
 
     def surviving(self, work: Callable[[], Any]) -> Any:
         """The result of `work`, on as many meshes as it takes."""
@@ -231,7 +248,7 @@ class Run:
         except (NotEnoughNodes, TimeoutError) as error:
             self.stop(str(error))
         if recovered.state_from == "checkpoint":
-            self.restore()
+            self.note_damaged(self.restore())
             recovered.watch.lap("state")
             self.journal.begin(self.n)
         self.journal.generation(n, recovered.generation, self.config.fabric.num_nodes)
@@ -244,11 +261,19 @@ class Run:
             if str(fired.fault) not in known:
                 self.journal.event("injected", fired.fault.step, what=str(fired.fault))
 
+    def note_damaged(self, damaged: dict[int, str]) -> None:
+        """Says which checkpoints were passed over for the one that the run goes on from."""
+        for step, reason in damaged.items():
+            self.journal.event("damaged", step, reason=reason, restored=self.n)
+
     def save(self) -> None:
-        began = time.perf_counter()
         self.checkpoints.save(self.n, self.trainer.state, self.trainer.exponents)
         self.trainer.cluster.reach(self.n - 1, "saving")
-        self.journal.event("checkpoint", self.n, seconds=time.perf_counter() - began)
+
+    def note_saved(self, wait: bool = False) -> None:
+        """Says of every checkpoint that has come to the disk that it is there."""
+        for saved in self.checkpoints.committed(wait):
+            self.journal.event("checkpoint", saved.step, seconds=saved.seconds)
 
     def stop(self, reason: str) -> None:
         """Saves what is left of the state, says why, and ends the run."""
@@ -256,6 +281,7 @@ class Run:
         state = self.trainer.whole_state()
         if state is not None:
             self.checkpoints.save(self.n, state, self.trainer.exponents)
+        self.note_saved(wait=True)
         self.journal.event("stop", self.n, reason=reason)
         kept = self.n if state is not None else self.checkpoints.latest() or 0
         raise Stopped(f"stopped before step {self.n}, with {kept} steps saved: {reason}")

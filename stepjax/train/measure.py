@@ -35,7 +35,9 @@ def mesh_overhead(config: ConfigDict, steps: int) -> tuple[list[dict], dict]:
     Returns: rows with `devices`, `seconds` (median), `fastest`, `slowest`; and the summary with
     `overhead`, the median over turns of 16 devices' seconds over one device's.
     """
-    corpus = corpora.make(config.data, config.seed, 4)
+    splits = corpora.open_splits(config.data)
+    recipe = corpora.fit(splits, config.data, config.seed, multiple=4)
+    corpus = corpora.make(splits, recipe, config.data, config.seed)
     arrays = {name: corpus.batches[0].arrays[name] for name in corpora.TRAINED_ON}
     with contextlib.ExitStack() as stack:
         trainers = [stack.enter_context(_on_mesh(config, corpus, arrays, *mesh)) for mesh in MESHES]

@@ -12,9 +12,10 @@ import pytest
 
 from stepjax.codec import kmeans
 from stepjax.data import pipeline
-from stepjax.data.examples import Recipe, example, max_tokens, prompt
+from stepjax.data.examples import example, max_tokens, prompt
 from stepjax.data.pipeline import heldout_batches, iterate, training_batches
 from stepjax.data.utterances import Source, Utterance
+from stepjax.recipe import Recipe
 from stepjax.text import chat, tokenizer
 from stepjax.text.vocabulary import Vocabulary
 
@@ -47,9 +48,8 @@ SOURCE = Noises(11)
 TOKENIZER = tokenizer.train(SOURCE.texts(), text_size=330, templates=chat.TEMPLATES)
 VOCABULARY = Vocabulary(text_size=330, audio_codes=4)
 CODEC = kmeans.fit([clip.audio for clip in SOURCE.clips()], num_codes=4, seed=0)
-RECIPE = Recipe(
-    TOKENIZER, VOCABULARY, CODEC, 0.1, max_tokens(0.1, BOTH, TOKENIZER, VOCABULARY, SOURCE.texts())
-)
+LIMIT = max_tokens(0.1, BOTH, TOKENIZER, VOCABULARY, SOURCE.texts())
+RECIPE = Recipe(TOKENIZER, VOCABULARY, CODEC, 0.1, LIMIT, max_text=3)
 
 
 def training(source=SOURCE, tasks=BOTH, seed=0, batch_size=4):

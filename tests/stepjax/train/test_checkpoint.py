@@ -22,7 +22,10 @@ from stepjax.train.checkpoint import Checkpoints
 
 ROOT = Path(__file__).parents[3]
 W, COUNT = np.random.default_rng(0).normal(size=(8, 12)).astype(np.float32), np.int32(5)
-SHAPES = {"w": jax.ShapeDtypeStruct(W.shape, W.dtype), "count": jax.ShapeDtypeStruct((), np.int32)}
+SHAPES = (
+    {"w": jax.ShapeDtypeStruct(W.shape, W.dtype)},
+    (jax.ShapeDtypeStruct((), np.int32),),
+)
 EXPONENTS = np.array([3, -7], np.int32)
 
 KILLED_WHILE_SAVING = """
@@ -31,9 +34,9 @@ import jax.numpy as jnp, numpy as np
 from stepjax.train.checkpoint import Checkpoints
 folder = pathlib.Path(sys.argv[1])
 checkpoints = Checkpoints(folder, keep=2)
-checkpoints.save(4, {"w": jnp.ones(8)}, np.zeros(2, np.int32))
+checkpoints.save(4, ({"w": jnp.ones(8)}, ()), np.zeros(2, np.int32))
 assert checkpoints.latest() == 4
-checkpoints.save(6, {"w": jnp.arange(2.0**24)}, np.zeros(2, np.int32))
+checkpoints.save(6, ({"w": jnp.arange(2.0**24)}, ()), np.zeros(2, np.int32))
 while not any(path.name.startswith("6") for path in folder.iterdir()):
     pass
 os.kill(os.getpid(), signal.SIGKILL)
@@ -42,11 +45,25 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 def shardings(*shape):
     mesh = stand_in(shape, jax.devices())
-    return {"w": NamedSharding(mesh, P("fsdp", "tensor")), "count": NamedSharding(mesh, P())}
+    return {"w": NamedSharding(mesh, P("fsdp", "tensor"))}, (NamedSharding(mesh, P()),)
 
 
 def state(*shape):
-    return jax.tree.map(jax.device_put, {"w": W, "count": COUNT}, shardings(*shape))
+    return jax.tree.map(jax.device_put, ({"w": W}, (COUNT,)), shardings(*shape))
+
+
+def just(value: float):
+    """A state of eight equal numbers."""
+    return {"w": jnp.full(8, value)}, ()
+
+
+def restored_number(checkpoints) -> tuple[int, float]:
+    """Step and number of the checkpoint that serves, which was made of `just`."""
+    shapes = {"w": jax.ShapeDtypeStruct((8,), np.float32)}, ()
+    whole = NamedSharding(stand_in((1, 1, 1), jax.devices()), P())
+    found = checkpoints.restore(shapes, ({"w": whole}, ()))
+    (number,) = set(np.asarray(found.state[0]["w"]).tolist())
+    return found.step, number
 
 
 @pytest.fixture
@@ -59,10 +76,11 @@ def checkpoints(tmp_path):
 @pytest.mark.parametrize("then", [(3, 1, 4), (2, 1, 4), (1, 2, 4), (1, 4, 2), (1, 1, 1)])
 def test_a_state_comes_back_on_any_mesh(checkpoints, then):
     checkpoints.save(7, state(2, 2, 4), EXPONENTS)
-    step, restored, exponents = checkpoints.restore(SHAPES, shardings(*then), len(EXPONENTS))
-    assert step == 7 and (exponents == EXPONENTS).all()
-    assert restored["w"].sharding == shardings(*then)["w"]
-    assert np.asarray(restored["w"]).tobytes() == W.tobytes() and restored["count"] == 5
+    found = checkpoints.restore(SHAPES, shardings(*then))
+    (params, (count,)) = found.state
+    assert found.step == 7 and (found.exponents == EXPONENTS).all() and found.damaged == {}
+    assert params["w"].sharding == shardings(*then)[0]["w"]
+    assert np.asarray(params["w"]).tobytes() == W.tobytes() and count == 5
 
 
 def test_another_process_of_the_run_finds_it(checkpoints, tmp_path):
@@ -82,24 +100,22 @@ def test_what_happens_to_the_arrays_after_a_save_does_not_matter(checkpoints):
     )
     for leaf in jax.tree.leaves(now):
         leaf.delete()
-    _, restored, _ = checkpoints.restore(SHAPES, shardings(1, 1, 2), len(EXPONENTS))
-    assert np.asarray(restored["w"]).tobytes() == W.tobytes()
+    restored = checkpoints.restore(SHAPES, shardings(1, 1, 2)).state[0]["w"]
+    assert np.asarray(restored).tobytes() == W.tobytes()
 
 
 def test_the_newest_serves_and_the_oldest_go(checkpoints, tmp_path):
     assert checkpoints.latest() is None
     for step in (0, 3, 6):
-        checkpoints.save(step, {"w": jnp.full(8, step)}, EXPONENTS)
+        checkpoints.save(step, just(step), EXPONENTS)
     assert checkpoints.latest() == 6
     assert sorted(int(path.name) for path in tmp_path.iterdir() if path.name.isdigit()) == [3, 6]
 
 
 def test_a_step_is_saved_once(checkpoints):
     for value in (1.0, 2.0):
-        checkpoints.save(3, {"w": jnp.full(8, value)}, EXPONENTS)
-    shapes = {"w": jax.ShapeDtypeStruct((8,), np.float32)}
-    _, restored, _ = checkpoints.restore(shapes, {"w": shardings(1, 1, 1)["count"]}, len(EXPONENTS))
-    assert (np.asarray(restored["w"]) == 1.0).all()
+        checkpoints.save(3, just(value), EXPONENTS)
+    assert restored_number(checkpoints) == (3, 1.0)
 
 
 def test_a_checkpoint_that_was_being_written_is_never_restored(tmp_path):
@@ -108,12 +124,8 @@ def test_a_checkpoint_that_was_being_written_is_never_restored(tmp_path):
     assert killed.returncode == -signal.SIGKILL
     assert any(path.name.startswith("6") for path in tmp_path.iterdir())
     checkpoints = Checkpoints(tmp_path, keep=2)
-    shapes = {"w": jax.ShapeDtypeStruct((8,), np.float32)}
-    step, restored, _ = checkpoints.restore(
-        shapes, {"w": shardings(1, 1, 1)["count"]}, len(EXPONENTS)
-    )
-    assert step == 4 and (np.asarray(restored["w"]) == 1.0).all()
-    checkpoints.save(6, {"w": jnp.full(8, 6.0)}, EXPONENTS)
+    assert restored_number(checkpoints) == (4, 1.0)
+    checkpoints.save(6, just(6.0), EXPONENTS)
     assert checkpoints.latest() == 6
     checkpoints.close()
 

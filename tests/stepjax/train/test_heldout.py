@@ -8,13 +8,13 @@ from flax import nnx
 
 from stepjax.model.group import Alone
 from stepjax.train import corpus as corpora
-from stepjax.train.heldout import SPARE_TOKENS, Heldout
+from stepjax.train.heldout import Heldout
 from stepjax.train.objective import cross_entropy
 from stepjax.train.step import INPUTS
 
 
 def corpus_of(config) -> corpora.Corpus:
-    return corpora.make(config.data, config.seed, config.mesh.tensor)
+    return tiny_run.corpus_of(config)
 
 
 def heldout_of(trainer, config) -> Heldout:
@@ -57,12 +57,3 @@ def test_rows_that_only_fill_a_microbatch_do_not_count():
         heldout = heldout_of(trainer, tiny_run.config(data_heldout=3))
     assert len(heldout.texts) == 3 and len(heldout.right["kind"]) == 4
     assert (heldout.right["kind"].max(axis=1) == [1, 1, 1, 0]).all()
-
-
-def test_an_answer_ends_before_its_end_token_and_may_be_longer_than_any_text():
-    config = tiny_run.config()
-    with tiny_run.trainer_on(config) as trainer:
-        heldout = heldout_of(trainer, config)
-        assert heldout.max_new == corpus_of(config).max_text + SPARE_TOKENS
-    assert heldout._until_end([5, 6, heldout.eot, 7, heldout.eot]) == [5, 6]
-    assert heldout._until_end([5, 6]) == [5, 6]
