@@ -22,6 +22,7 @@ from parallel.elastic.supervisor import Supervisor
 from parallel.spmd.executables import Program
 from stepjax.train import corpus, heldout, jsonl, loop, trainer
 from stepjax.train.check import check
+from stepjax.train.step import trained_on
 
 NOT_IN_PROGRAMS = ("faults", "checkpoint", "evaluate", "fabric")
 TRAJECTORY = ("step", "loss", "loss_text", "loss_audio", "grad_norm", "sample_ids_hash")
@@ -90,8 +91,7 @@ def corpus_of(config: ConfigDict) -> corpus.Corpus:
 
 def arrays(config: ConfigDict, n: int) -> dict:
     """What the device programs read of batch `n`."""
-    batch = corpus_of(config).batches[n].arrays
-    return {name: batch[name] for name in corpus.TRAINED_ON}
+    return trained_on(corpus_of(config).batches[n].arrays)
 
 
 def trajectory(workdir: Path) -> list[tuple]:

@@ -13,9 +13,7 @@ from stepjax.model.layers import RMSNorm, Stack, bias, rotate, weight, zeros
 
 
 class DecoderAttention(nnx.Module):
-    """Causal attention with shared key/value heads (Ainslie et al. 2023) and biases on q, k and
-    v.
-    """
+    """Causal attention with shared key/value heads (Ainslie et al. 2023); q, k, v are biased."""
 
     def __init__(self, config, *, rngs: nnx.Rngs):
         D, H, G, K = config.width, config.heads, config.kv_heads, config.head_size
@@ -27,7 +25,7 @@ class DecoderAttention(nnx.Module):
 
     def __call__(self, x_BlD, group: Group):
         x_BLD = group.gather(x_BlD, dim=1)
-        B, L, dtype = *x_BLD.shape[:2], x_BLD.dtype
+        (B, L, _), dtype = x_BLD.shape, x_BLD.dtype
         q_BLHK = jnp.einsum("BLD,DHK->BLHK", x_BLD, self.q_DHK[...].astype(dtype))
         k_BLGK = jnp.einsum("BLD,DGK->BLGK", x_BLD, self.k_DGK[...].astype(dtype))
         v_BLGK = jnp.einsum("BLD,DGK->BLGK", x_BLD, self.v_DGK[...].astype(dtype))
@@ -36,15 +34,13 @@ class DecoderAttention(nnx.Module):
         v_BLGK = v_BLGK + bias(self.v_bias_GK, v_BLGK)
         q_BLGQK = q_BLHK.reshape(B, L, k_BLGK.shape[2], -1, q_BLHK.shape[-1])
         score_BGQLM = jnp.einsum("BLGQK,BMGK->BGQLM", q_BLGQK, k_BLGK).astype(jnp.float32)
-        past_LM = jnp.tril(jnp.ones((L, L), bool))
-        score_BGQLM = jnp.where(
-            past_LM[None, None, None], score_BGQLM * q_BLHK.shape[-1] ** -0.5, -jnp.inf
-        )
+        score_BGQLM = score_BGQLM * q_BLHK.shape[-1] ** -0.5
+        past_111LM = jnp.tril(jnp.ones((L, L), bool))[None, None, None]
+        score_BGQLM = jnp.where(past_111LM, score_BGQLM, -jnp.inf)
         share_BGQLM = jax.nn.softmax(score_BGQLM, axis=-1).astype(dtype)
         y_BLHK = jnp.einsum("BGQLM,BMGK->BLGQK", share_BGQLM, v_BLGK).reshape(q_BLHK.shape)
-        return group.scatter_sum(
-            jnp.einsum("BLHK,HKD->BLD", y_BLHK, self.out_HKD[...].astype(dtype)), dim=1
-        )
+        y_BLD = jnp.einsum("BLHK,HKD->BLD", y_BLHK, self.out_HKD[...].astype(dtype))
+        return group.scatter_sum(y_BLD, dim=1)
 
 
 class SwiGLU(nnx.Module):
@@ -52,23 +48,22 @@ class SwiGLU(nnx.Module):
 
     def __init__(self, config, *, rngs: nnx.Rngs):
         D, N = config.width, config.hidden
-        self.gate_DN, self.up_DN = weight(rngs, D, N, fan_in=D), weight(rngs, D, N, fan_in=D)
+        self.gate_DN = weight(rngs, D, N, fan_in=D)
+        self.up_DN = weight(rngs, D, N, fan_in=D)
         self.down_ND = weight(rngs, N, D, fan_in=N, scale=(2 * config.layers) ** -0.5)
 
     def __call__(self, x_BlD, group: Group):
         x_BLD = group.gather(x_BlD, dim=1)
         dtype = x_BLD.dtype
-        h_BLN = jax.nn.silu(x_BLD @ self.gate_DN[...].astype(dtype)) * (
-            x_BLD @ self.up_DN[...].astype(dtype)
-        )
+        gate_BLN = jax.nn.silu(x_BLD @ self.gate_DN[...].astype(dtype))
+        h_BLN = gate_BLN * (x_BLD @ self.up_DN[...].astype(dtype))
         return group.scatter_sum(h_BLN @ self.down_ND[...].astype(dtype), dim=1)
 
 
 class DecoderBlock(nnx.Module):
     def __init__(self, config, *, rngs: nnx.Rngs):
-        self.attention_norm, self.mlp_norm = (
-            RMSNorm(config.width, config.norm_eps) for _ in range(2)
-        )
+        self.attention_norm = RMSNorm(config.width, config.norm_eps)
+        self.mlp_norm = RMSNorm(config.width, config.norm_eps)
         self.attention = DecoderAttention(config, rngs=rngs)
         self.mlp = SwiGLU(config, rngs=rngs)
 

@@ -21,9 +21,7 @@ class Group(Protocol):
         """[..., n, ...] -> [..., size n, ...]: the parts of all devices along `dim`."""
 
     def scatter_sum(self, x, dim: int):
-        """[..., size n, ...] -> [..., n, ...]: the sum over devices, of which each keeps its
-        part.
-        """
+        """[..., size n, ...] -> [..., n, ...]: the sum over devices; each keeps its part of it."""
 
 
 class Alone:

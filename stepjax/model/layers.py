@@ -14,12 +14,9 @@ from stepjax.model.group import Group
 
 
 def weight(rngs: nnx.Rngs, *shape: int, fan_in: int, scale: float = 1.0) -> nnx.Param:
-    """A float32 weight with deviation scale / sqrt(fan_in), where fan_in terms are summed in its
-    product.
-    """
-    return nnx.Param(
-        scale / math.sqrt(fan_in) * jax.random.truncated_normal(rngs.params(), -3.0, 3.0, shape)
-    )
+    """A float32 weight with deviation scale / sqrt(fan_in); its product sums fan_in terms."""
+    drawn = jax.random.truncated_normal(rngs.params(), -3.0, 3.0, shape)
+    return nnx.Param(scale / math.sqrt(fan_in) * drawn)
 
 
 def zeros(*shape: int) -> nnx.Param:
@@ -53,11 +50,24 @@ class LayerNorm(nnx.Module):
 
 
 def bias(param: nnx.Param, x):
-    """A parameter of x's last dimensions, in x's dtype and rank, to be added to or multiplied with
-    x.
-    """
+    """A parameter of x's last dimensions, in x's dtype and rank, to add to x or multiply it by."""
     value = param[...].astype(x.dtype)
     return value.reshape((1,) * (x.ndim - value.ndim) + value.shape)
+
+
+def conv(x_BTI, kernel_3IO, stride: int):
+    """Convolution over time with kernels of 3 frames and one frame of zeros on either side.
+
+    Written as one product of three neighbouring frames: XLA's convolution on CPUs is ten times
+    slower inside a loop, and the product splits over devices like any other.
+
+    Returns: [B, ceil(T / stride), O].
+    """
+    padded = jnp.pad(x_BTI, [(0, 0), (1, 1), (0, 0)])
+    last = (x_BTI.shape[1] - 1) // stride * stride  # where the last output begins
+    taps = [padded[:, tap : tap + last + 1 : stride] for tap in range(3)]
+    kernel = kernel_3IO.astype(x_BTI.dtype).reshape(-1, kernel_3IO.shape[-1])
+    return jnp.concatenate(taps, axis=-1) @ kernel
 
 
 def rotate(x_BLHK, theta: float):
@@ -67,9 +77,8 @@ def rotate(x_BLHK, theta: float):
     angle = jnp.arange(length, dtype=jnp.float32)[:, None] * frequency[None]
     angle_1L1K = jnp.concatenate([angle, angle], axis=-1)[None, :, None]
     half = jnp.concatenate([-x_BLHK[..., size // 2 :], x_BLHK[..., : size // 2]], axis=-1)
-    turned = x_BLHK.astype(jnp.float32) * jnp.cos(angle_1L1K) + half.astype(jnp.float32) * jnp.sin(
-        angle_1L1K
-    )
+    turned = x_BLHK.astype(jnp.float32) * jnp.cos(angle_1L1K)
+    turned += half.astype(jnp.float32) * jnp.sin(angle_1L1K)
     return turned.astype(x_BLHK.dtype)
 
 
@@ -81,8 +90,7 @@ def sinusoids(length: int, width: int):
 
 
 class Stack(nnx.Module):
-    """Blocks of one shape, with parameters stacked along a leading axis, computed one after another
-    by a scan.
+    """Blocks of one shape, one after another: a scan over parameters stacked along a leading axis.
 
     Compile time does not grow with depth. With `remat`, a block's inner values are computed again
     in the backward pass instead of being kept.
@@ -115,9 +123,7 @@ class Table(nnx.Module):
         self.table_VD = weight(rngs, vocab, width, fan_in=width)
 
     def __call__(self, tokens_BL, dtype, group: Group):
-        """[B, L] -> [B, l, D]: each device looks up its own rows; the others' are zero in its
-        sum.
-        """
+        """[B, L] -> [B, l, D]: each device looks up its own rows; others add zeros."""
         rows = self.table_VD.shape[0]
         local_BL = tokens_BL - group.rank() * rows
         mine_BL = (local_BL >= 0) & (local_BL < rows)

@@ -1,8 +1,11 @@
 """Step-Audio 2: audio encoder, adaptor and decoder as one model.
 
-B batch   S samples   F mel frames   L tokens   l a device's part of them   A audio frames at 12.5 Hz
-D width   V vocabulary (a device holds its part of it)
+B batch   S samples   F mel frames   L tokens   l a device's part of them
+A audio frames at 12.5 Hz   D width   V vocabulary (a device holds its part of it)
 """
+
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,9 +18,21 @@ from stepjax.model.encoder import Encoder
 from stepjax.model.group import Group
 from stepjax.model.layers import Table, part, weight
 
-FRAME_GROUP = (
-    8  # mel frames behind one adaptor frame: every device of a group takes a multiple of them
-)
+FRAME_GROUP = 8  # mel frames behind one adaptor frame: every device takes a multiple of them
+
+
+class Inputs(NamedTuple):
+    """What the model reads of a batch."""
+
+    audio: jax.Array  # [B, S] float32: waveforms at 16 kHz, zero-padded
+    samples: jax.Array  # [B]: how many of them are sound
+    tokens: jax.Array  # [B, L]
+    audio_at: jax.Array  # [B, L]: the audio feature that stands in for a token, or -1
+
+    @classmethod
+    def of(cls, batch: Mapping[str, jax.Array]) -> "Inputs":
+        """The arrays of these names."""
+        return cls(**{name: batch[name] for name in cls._fields})
 
 
 class StepAudio(nnx.Module):
@@ -46,9 +61,7 @@ class StepAudio(nnx.Module):
         return self.adaptor(self.encoder(mel_BFM, frames_B - 2, group), group)
 
     def read(self, tokens_BL, audio_at_BL, audio_BAD, group: Group):
-        """Tokens, with audio features in the places that `audio_at_BL` gives (-1: none), to hidden
-        [B, L, D].
-        """
+        """Tokens, with audio features where `audio_at_BL` names one, to hidden [B, L, D]."""
         x_BlD = self.table(tokens_BL, self.dtype, group)
         at_Bl = part(audio_at_BL, group, dim=1)
         heard_BlD = jnp.take_along_axis(audio_BAD, jnp.maximum(at_Bl, 0)[..., None], axis=1)
@@ -58,9 +71,10 @@ class StepAudio(nnx.Module):
         """This device's part of the vocabulary: [B, L, V / group.size], float32."""
         return (hidden_BLD @ self.head_DV[...].astype(self.dtype)).astype(jnp.float32)
 
-    def __call__(self, audio_BS, samples_B, tokens_BL, audio_at_BL, group: Group):
-        audio_BAD = self.listen(audio_BS, samples_B, group)
-        return self.logits(self.read(tokens_BL, audio_at_BL, audio_BAD, group))
+    def __call__(self, inputs: Inputs, group: Group):
+        """This device's part of the logits at every token: [B, L, V / group.size]."""
+        audio_BAD = self.listen(inputs.audio, inputs.samples, group)
+        return self.logits(self.read(inputs.tokens, inputs.audio_at, audio_BAD, group))
 
 
 def make(config, seed: int) -> StepAudio:

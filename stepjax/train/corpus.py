@@ -16,15 +16,6 @@ from stepjax.recipe import Recipe
 from stepjax.text import chat, tokenizer
 from stepjax.text.vocabulary import Vocabulary
 
-TRAINED_ON = (
-    "audio",
-    "samples",
-    "tokens",
-    "audio_at",
-    "targets",
-    "kind",
-)  # what the device programs read
-
 
 @dataclasses.dataclass(frozen=True)
 class Splits:

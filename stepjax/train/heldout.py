@@ -1,5 +1,4 @@
-"""Measures the model on held-out speech: the loss of the right transcript, and the errors of its
-own.
+"""Measures the model on held-out speech: loss of the right transcript, errors of its own one.
 
 M microbatches   b rows of one   R tensor-parallel size
 """
@@ -19,9 +18,10 @@ from stepjax.data.examples import example, prompt
 from stepjax.data.pipeline import heldout_batches
 from stepjax.evaluate.error_rates import cer, wer
 from stepjax.infer.transcribe import answers, max_new, text_of
-from stepjax.train.corpus import TRAINED_ON, Corpus
+from stepjax.model.step_audio import Inputs
+from stepjax.train.corpus import Corpus
 from stepjax.train.objective import cross_entropy, sums_by_kind
-from stepjax.train.step import INPUTS, group_of, whole_over_fsdp
+from stepjax.train.step import group_of, trained_on, whole_over_fsdp
 from stepjax.train.trainer import Trainer, in_microbatches, in_order
 
 
@@ -35,9 +35,7 @@ class Score:
 
 
 class Heldout:
-    """The held-out utterances as microbatches, and the two programs that measure the model on
-    them.
-    """
+    """The held-out utterances as microbatches, and the two programs that measure on them."""
 
     def __init__(self, corpus: Corpus, trainer: Trainer, microbatch: int):
         self.trainer, self.microbatch = trainer, microbatch
@@ -48,8 +46,8 @@ class Heldout:
             heldout_batches(corpus.heldout, corpus.recipe, "transcribe", rows, build)[0].arrays
             for build in (example, prompt)
         )
-        self.right = {name: right[name] for name in TRAINED_ON}
-        self.asked = {name: asked[name] for name in (*INPUTS, "prompt_tokens")}
+        self.right = trained_on(right)
+        self.asked = {name: asked[name] for name in (*Inputs._fields, "prompt_tokens")}
         self._losses = self._program(self._loss_of, self.right, P(REPLICA_AXES, TENSOR))
         self._answers = self._program(self._answer_to, self.asked, P(REPLICA_AXES))
 
@@ -63,12 +61,9 @@ class Heldout:
 
     def _loss_of(self, params, batch, group):
         def one(micro):
-            logits = nnx.merge(self.trainer.step.graph, params)(
-                *(micro[name] for name in INPUTS), group
-            )
-            return sums_by_kind(
-                cross_entropy(logits, micro["targets"], group), micro["kind"], group
-            ).sum(axis=0)
+            logits = nnx.merge(self.trainer.step.graph, params)(Inputs.of(micro), group)
+            nll_Bl = cross_entropy(logits, micro["targets"], group)
+            return sums_by_kind(nll_Bl, micro["kind"], group).sum(axis=0)
 
         return jax.lax.map(one, batch)[:, None]
 

@@ -27,7 +27,7 @@ from stepjax.train.check import check
 from stepjax.train.checkpoint import Checkpoints
 from stepjax.train.heldout import Heldout
 from stepjax.train.journal import Journal, still_to_come
-from stepjax.train.step import Step
+from stepjax.train.step import Step, trained_on
 from stepjax.train.summary import summary
 from stepjax.train.trainer import Recovered, Trainer
 
@@ -57,10 +57,8 @@ def train(config: ConfigDict, workdir: Path) -> dict:
         cluster = stack.enter_context(EmulatedCluster(topology.num_nodes, gpus_per_node, plan))
         supervisor = Supervisor(cluster, topology, layout, gpus_per_node)
         make_params, step = model_and_step(config, corpus.recipe.vocabulary.size)
-        shapes = {
-            k: jax.ShapeDtypeStruct(v.shape, v.dtype) for k, v in corpus.batches[0].arrays.items()
-        }
-        shapes = {name: shapes[name] for name in corpora.TRAINED_ON}
+        first = trained_on(corpus.batches[0].arrays)
+        shapes = {k: jax.ShapeDtypeStruct(v.shape, v.dtype) for k, v in first.items()}
         trainer = Trainer(step, supervisor, shapes, config.data.microbatch, config.objective)
         stack.callback(trainer.close)
         checkpoints = Checkpoints(workdir / "checkpoints", config.checkpoint.keep)
@@ -187,8 +185,7 @@ class Run:
 
     def arrays(self):
         """What the device programs read of the batch of the step at hand."""
-        arrays = self.feed.at(self.n).arrays
-        return {name: arrays[name] for name in corpora.TRAINED_ON}
+        return trained_on(self.feed.at(self.n).arrays)
 
     def begin(self) -> None:
         """Takes the run up where its newest checkpoint is, or starts it."""

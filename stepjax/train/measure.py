@@ -23,6 +23,7 @@ from parallel.spmd.mesh import Layout
 from stepjax.train import corpus as corpora
 from stepjax.train.jsonl import read
 from stepjax.train.loop import model_and_step
+from stepjax.train.step import trained_on
 from stepjax.train.trainer import Trainer
 
 MESHES = ((1, 1, 1), (2, 2, 4), (4, 2, 4), (8, 2, 4))  # nodes, GPUs of a node, devices of a ring
@@ -38,7 +39,7 @@ def mesh_overhead(config: ConfigDict, steps: int) -> tuple[list[dict], dict]:
     splits = corpora.open_splits(config.data)
     recipe = corpora.fit(splits, config.data, config.seed, multiple=4)
     corpus = corpora.make(splits, recipe, config.data, config.seed)
-    arrays = {name: corpus.batches[0].arrays[name] for name in corpora.TRAINED_ON}
+    arrays = trained_on(corpus.batches[0].arrays)
     with contextlib.ExitStack() as stack:
         trainers = [stack.enter_context(_on_mesh(config, corpus, arrays, *mesh)) for mesh in MESHES]
         seconds = np.array(

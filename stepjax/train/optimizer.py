@@ -3,20 +3,18 @@
 import jax
 import optax
 
+from stepjax.train.sharding import letters
+
 
 def learning_rate(config, steps: int) -> optax.Schedule:
-    """Linear from 0 over `config.warmup` steps to `config.learning_rate`, then a cosine to
-    `config.final` of it.
-    """
+    """Linear from 0 to `config.learning_rate` in `config.warmup` steps, then a cosine."""
     return optax.warmup_cosine_decay_schedule(
         0.0, config.learning_rate, config.warmup, steps, config.learning_rate * config.final
     )
 
 
 def make(config, steps: int) -> optax.GradientTransformation:
-    """Decoupled weight decay (Loshchilov and Hutter 2019) on matrices only. Clipping happens before
-    it.
-    """
+    """Adam with decoupled decay of matrices (Loshchilov and Hutter 2019), after any clipping."""
     return optax.chain(
         optax.scale_by_adam(config.b1, config.b2, config.eps),
         optax.add_decayed_weights(config.weight_decay, mask=_is_matrix),
@@ -25,12 +23,10 @@ def make(config, steps: int) -> optax.GradientTransformation:
 
 
 def _is_matrix(params):
-    """Names end in their letters: one letter after the underscore is a vector; biases are never
-    decayed.
-    """
+    """Biases of any shape and parameters of one letter are vectors; all others are matrices."""
 
     def decays(path, _):
         name = path[-1].key
-        return "bias" not in name and len(name.rsplit("_", 1)[1]) > 1
+        return "bias" not in name and len(letters(name)) > 1
 
     return jax.tree_util.tree_map_with_path(decays, params)

@@ -1,4 +1,4 @@
-"""Which dimension of every parameter is split over which mesh axis: one table for the whole model.
+"""Which dimension of a parameter is split over which mesh axis: the letters of its name say it.
 
 `tensor` follows Megatron's pairs (Shoeybi et al. 2019): the first product of a pair is split over
 its outputs, the second over its inputs. `fsdp` takes the largest dimension that is left and divides
@@ -11,31 +11,29 @@ from jax.sharding import PartitionSpec as P
 
 from parallel.spmd.mesh import FSDP, TENSOR
 
-# Parameter name -> dimension split over `tensor`, not counting the stack's leading layer dimension.
-# The letters of a name are its dimensions. Parameters that are not listed (norms, biases after a
-# sum) are whole everywhere.
-TENSOR_DIM = {
-    "conv1_3MW": 2, "conv1_bias_W": 0, "conv2_3WW": 1,
-    "query_WHK": 1, "query_bias_HK": 0, "key_WHK": 1, "value_WHK": 1, "value_bias_HK": 0, "out_HKW": 0,
-    "in_WN": 1, "in_bias_N": 0, "out_NW": 0,
-    "conv_3WW": 2, "conv_bias_W": 0, "in_WP": 0,
-    "q_DHK": 1, "q_bias_HK": 0, "k_DGK": 1, "k_bias_GK": 0, "v_DGK": 1, "v_bias_GK": 0, "out_HKD": 0,
-    "gate_DN": 1, "up_DN": 1, "down_ND": 0,
-    "table_VD": 0, "head_DV": 1,
-}  # fmt: skip
+# The last part of a parameter's name spells its dimensions: `q_bias_HK` has heads and head sizes.
+# H heads   G key/value heads   N hidden width   V vocabulary   C channels between two products
+AXIS_OF = {"H": TENSOR, "G": TENSOR, "N": TENSOR, "V": TENSOR, "C": TENSOR}
+
+
+def letters(name: str) -> str:
+    """The dimensions of a parameter, a letter or digit each.
+
+    >>> letters("conv1_3MC"), letters("q_bias_HK"), letters("scale_D")
+    ('3MC', 'HK', 'D')
+    """
+    return name.rsplit("_", 1)[1]
 
 
 def spec(path, shape: tuple[int, ...], fsdp: int) -> P:
-    """PartitionSpec of one parameter.
+    """PartitionSpec of one parameter. Dimensions before its letters, as of a stack, stay whole.
 
     Args:    path: its tree path   shape: its global shape   fsdp: configured size of the fsdp axis
     """
-    keys = [str(getattr(key, "key", key)) for key in path]
-    stacked = "blocks" in keys
-    axes = [None] * len(shape)
-    if keys[-1] in TENSOR_DIM:
-        axes[TENSOR_DIM[keys[-1]] + stacked] = TENSOR
-    free = [d for d in range(int(stacked), len(shape)) if axes[d] is None and shape[d] % fsdp == 0]
+    dims = letters(path[-1].key)
+    first = len(shape) - len(dims)
+    axes = [None] * first + [AXIS_OF.get(letter) for letter in dims]
+    free = [d for d in range(first, len(shape)) if axes[d] is None and shape[d] % fsdp == 0]
     if free:
         axes[max(free, key=lambda d: shape[d])] = FSDP
     return P(*axes)

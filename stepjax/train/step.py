@@ -12,6 +12,7 @@ Hence the result has the same bits on any number of rings: see `parallel.spmd.re
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -24,10 +25,14 @@ from jax.sharding import PartitionSpec as P
 from parallel.spmd import reduce, ring
 from parallel.spmd.mesh import DATA, FSDP, REPLICA_AXES, TENSOR
 from stepjax.model.group import Alone, Group
+from stepjax.model.step_audio import Inputs
 from stepjax.train.objective import cross_entropy, sums_by_kind
 from stepjax.train.sharding import dim_of, specs
 
-INPUTS = ("audio", "samples", "tokens", "audio_at")  # what the model reads of a microbatch
+
+def trained_on(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """Those arrays of a batch that the programs read: the model's inputs and the loss's targets."""
+    return {name: arrays[name] for name in (*Inputs._fields, "targets", "kind")}
 
 
 def group_of(mesh: Mesh) -> Group:
@@ -47,14 +52,10 @@ def whole_over_fsdp(params, partition):
 
 
 def microbatch_loss(params, graph, micro, weights, group: Group):
-    """Weighted sum of the token losses of this device's positions, and the plain sums by kind
-    [2].
-    """
-    model = nnx.merge(graph, params)
-    logits = model(*(micro[name] for name in INPUTS), group)
-    sums = sums_by_kind(cross_entropy(logits, micro["targets"], group), micro["kind"], group).sum(
-        axis=0
-    )
+    """The weighted sum of this device's token losses, and their plain sums by kind [2]."""
+    logits = nnx.merge(graph, params)(Inputs.of(micro), group)
+    nll_Bl = cross_entropy(logits, micro["targets"], group)
+    sums = sums_by_kind(nll_Bl, micro["kind"], group).sum(axis=0)
     return jnp.dot(weights, sums), sums
 
 

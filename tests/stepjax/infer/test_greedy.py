@@ -10,7 +10,7 @@ from ringed import jit, on_ring, split
 
 from stepjax.infer.greedy import argmax, greedy
 from stepjax.model.group import Alone
-from stepjax.model.step_audio import StepAudio
+from stepjax.model.step_audio import Inputs, StepAudio
 
 BATCH = tiny_model.batch() | {
     "prompt_tokens": np.array([8, 5, 14], np.int32)
@@ -26,11 +26,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def logits_of(model):
-    return jit(
-        lambda tokens_BL: model(
-            BATCH["audio"], BATCH["samples"], tokens_BL, BATCH["audio_at"], Alone()
-        )
-    )
+    return jit(lambda tokens_BL: model(Inputs.of({**BATCH, "tokens": tokens_BL}), Alone()))
 
 
 def greedy_ref(logits_of, stop):

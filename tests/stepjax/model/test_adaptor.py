@@ -30,9 +30,9 @@ def adaptor_ref(module, x_TW):
     gelu = np.vectorize(lambda v: v * 0.5 * (1 + math.erf(v / math.sqrt(2))))
     padded_TW = np.pad(x_TW, ((1, 1), (0, 0)))
     frames = [
-        sum(padded_TW[t + k] @ w["conv_3WW"][k] for k in range(3)) for t in range(0, len(x_TW), 2)
+        sum(padded_TW[t + k] @ w["conv_3WC"][k] for k in range(3)) for t in range(0, len(x_TW), 2)
     ]
-    h_AP = gelu(np.array(frames) + w["conv_bias_W"]) @ w["in_WP"] + w["in_bias_P"]
+    h_AP = gelu(np.array(frames) + w["conv_bias_C"]) @ w["in_CP"] + w["in_bias_P"]
     return np.maximum(h_AP, 0) @ w["out_PD"] + w["out_bias_D"]
 
 

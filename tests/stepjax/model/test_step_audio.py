@@ -11,10 +11,10 @@ from stepjax.audio import mel
 from stepjax.data.examples import num_patches
 from stepjax.model import step_audio
 from stepjax.model.group import Alone
-from stepjax.model.step_audio import StepAudio
+from stepjax.model.step_audio import Inputs, StepAudio
 
 BATCH = tiny_model.batch()
-INPUTS = BATCH["audio"], BATCH["samples"], BATCH["tokens"], BATCH["audio_at"]
+INPUTS = Inputs.of(BATCH)
 
 
 @pytest.fixture(scope="module")
@@ -24,20 +24,22 @@ def model():
 
 @pytest.fixture(scope="module")
 def alone(model):
-    return outputs_and_gradients(StepAudio.__call__, model, INPUTS, 1, dim=2)
+    return outputs_and_gradients(StepAudio.__call__, model, [INPUTS], 1, dim=2)
 
 
 @pytest.mark.parametrize("size", [2, 4])
 def test_a_ring_computes_what_one_device_does(model, alone, size):
-    assert_close(outputs_and_gradients(StepAudio.__call__, model, INPUTS, size, dim=2), alone, 2e-5)
+    assert_close(
+        outputs_and_gradients(StepAudio.__call__, model, [INPUTS], size, dim=2), alone, 2e-5
+    )
 
 
 def test_a_ring_computes_what_one_device_does_in_bfloat16(alone):
     low = tiny_model.filled(lambda rngs: StepAudio(tiny_model.config("bfloat16"), rngs=rngs))
     graph, params, parts = split(low)
     logits = on_ring(
-        lambda params, *inputs_and_group: nnx.merge(graph, params)(*inputs_and_group),
-        4, [params, *INPUTS], (parts, P(), P(), P(), P()), P(None, None, "tensor"),
+        lambda params, inputs, group: nnx.merge(graph, params)(inputs, group),
+        4, [params, INPUTS], (parts, P()), P(None, None, "tensor"),
     )  # fmt: skip
     assert logits.dtype == np.float32
     assert_close(logits, alone[0], 0.05)

@@ -7,10 +7,10 @@ import tiny_run
 from flax import nnx
 
 from stepjax.model.group import Alone
+from stepjax.model.step_audio import Inputs
 from stepjax.train import corpus as corpora
 from stepjax.train.heldout import Heldout
 from stepjax.train.objective import cross_entropy
-from stepjax.train.step import INPUTS
 
 
 def corpus_of(config) -> corpora.Corpus:
@@ -43,7 +43,7 @@ def test_the_loss_is_the_mean_over_the_tokens_of_the_right_transcripts():
 
     @jax.jit
     def losses(params, rows):
-        logits = nnx.merge(graph, params)(*(rows[name] for name in INPUTS), Alone())
+        logits = nnx.merge(graph, params)(Inputs.of(rows), Alone())
         return cross_entropy(logits, rows["targets"], Alone())
 
     counted = heldout.right["kind"] > 0

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from parallel.elastic.inject import NodeFailure
 from parallel.elastic.snapshot import shards
 from stepjax.model.group import Alone
+from stepjax.model.step_audio import Inputs
 from stepjax.train.objective import KINDS, cross_entropy, sums_by_kind
-from stepjax.train.step import INPUTS
 from stepjax.train.trainer import NotFinite, in_microbatches, in_order, num_slots
 
 
@@ -42,7 +42,7 @@ def step_ref(graph, clip, params, arrays):
     counts = jnp.array([(arrays["kind"] == k + 1).sum() for k in range(len(KINDS))])
 
     def loss(params):
-        logits = nnx.merge(graph, params)(*(arrays[name] for name in INPUTS), Alone())
+        logits = nnx.merge(graph, params)(Inputs.of(arrays), Alone())
         sums = sums_by_kind(
             cross_entropy(logits, arrays["targets"], Alone()), arrays["kind"], Alone()
         ).sum(axis=0)
