@@ -20,9 +20,10 @@ from stepjax.evaluate.error_rates import cer, wer
 from stepjax.infer.transcribe import answers, max_new, text_of
 from stepjax.model.step_audio import Inputs
 from stepjax.train.corpus import Corpus
+from stepjax.train.microbatches import in_microbatches, in_order
 from stepjax.train.objective import cross_entropy, sums_by_kind
 from stepjax.train.step import group_of, trained_on, whole_over_fsdp
-from stepjax.train.trainer import Trainer, in_microbatches, in_order
+from stepjax.train.trainer import Trainer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +86,8 @@ class Heldout:
             }
             run = jax.shard_map(
                 lambda p, b: on_ring(whole_over_fsdp(p, params), b, group),
-                mesh=mesh, in_specs=(params, P(REPLICA_AXES)), out_specs=out, check_vma=False,
+                mesh=mesh, in_specs=(params, P(REPLICA_AXES)), out_specs=out,
+                check_vma=False,  # JAX cannot see that what a ring gathered is alike everywhere
             )  # fmt: skip
             return jax.jit(run).lower(
                 self.trainer.shaped(step.shapes, step.shardings(mesh)[0]), batch

@@ -169,8 +169,10 @@ class Step:
         )
 
     def gradients(self, mesh: Mesh):
-        """(params, batch, weights, scales, slots) -> (int32 sums, largest magnitudes, norm, losses
-        [M', R, 2]).
+        """The program that communicates and changes nothing, to be lowered.
+
+        It takes (params, batch, weights, scales, slots), and returns (int32 sums, largest
+        magnitudes, norm, losses [num_rings * slots, R, 2]).
         """
         params, _ = self.partition()
         group = group_of(mesh)
@@ -187,13 +189,13 @@ class Step:
             mesh=mesh,
             in_specs=(params, P(REPLICA_AXES), P(), P(), P()),
             out_specs=(params, P(), P(), P(REPLICA_AXES, TENSOR)),
+            # With the check, `jax.grad` would add gradients over the mesh itself: in floats, in
+            # every turn of the loop, and not along the rings.
             check_vma=False,
         )
 
     def update(self, mesh: Mesh):
-        """((params, state), int32 sums, scales, norm) -> (params, state), elementwise on every
-        device.
-        """
+        """((params, state), int32 sums, scales, norm) -> (params, state), elementwise."""
         state = self.partition()
 
         def on_device(state_block, total, scales, norm):
@@ -209,5 +211,4 @@ class Step:
             mesh=mesh,
             in_specs=(state, state[0], P(), P()),
             out_specs=state,
-            check_vma=False,
         )

@@ -1,6 +1,6 @@
 """The state of a run and the programs that act on it, on whatever mesh there is at the moment.
 
-M microbatches of a global batch   D rings   N parameters
+M microbatches of a global batch   N parameters
 """
 
 import dataclasses
@@ -20,6 +20,7 @@ from parallel.elastic.supervisor import Generation, Stopwatch, Supervisor
 from parallel.spmd import reduce
 from parallel.spmd.executables import Program
 from parallel.spmd.mesh import REPLICA_AXES, TENSOR, num_rings
+from stepjax.train.microbatches import in_microbatches, num_slots
 from stepjax.train.objective import KINDS
 from stepjax.train.step import Step
 
@@ -33,9 +34,7 @@ class Measured:
     """What one step gives for the log."""
 
     loss: float
-    loss_by_kind: dict[
-        str, float | None
-    ]  # mean loss of a token; None where the batch has none of the kind
+    loss_by_kind: dict[str, float | None]  # mean of a token; None if the batch has none of the kind
     grad_norm: float
     tokens: int  # with a loss
 
@@ -49,40 +48,6 @@ class Recovered:
     back: frozenset[int]
     state_from: str  # "replica", "neighbour" or "checkpoint"
     watch: Stopwatch
-
-
-def num_slots(microbatches: int, rings: int) -> int:
-    """Places for microbatches on each ring; never one, lest XLA takes the loop's body out of the
-    loop.
-    """
-    return max(2, -(-microbatches // rings))
-
-
-def in_microbatches(
-    arrays: Mapping[str, np.ndarray], rows: int, rings: int
-) -> dict[str, np.ndarray]:
-    """[M * rows, ...] -> [rings * slots, rows, ...]: microbatch m on ring m % rings, the rest
-    zeros.
-
-    >>> x = np.arange(6)
-    >>> in_microbatches({"x": x}, rows=2, rings=2)["x"].tolist()
-    [[0, 1], [4, 5], [2, 3], [0, 0]]
-    """
-
-    def split(x):
-        x = x.reshape(-1, rows, *x.shape[1:])
-        slots = num_slots(len(x), rings)
-        x = np.pad(x, [(0, slots * rings - len(x))] + [(0, 0)] * (x.ndim - 1))
-        return x.reshape(slots, rings, *x.shape[1:]).swapaxes(0, 1).reshape(x.shape)
-
-    return {name: split(x) for name, x in arrays.items()}
-
-
-def in_order(results: np.ndarray, rings: int) -> np.ndarray:
-    """[rings * slots, ...] -> [slots * rings, ...]: results of microbatches in the order of the
-    batch.
-    """
-    return results.reshape(rings, -1, *results.shape[1:]).swapaxes(0, 1).reshape(results.shape)
 
 
 class Trainer:
@@ -248,8 +213,7 @@ class Trainer:
             if not (np.isfinite(sums).all() and np.isfinite(largest).all()):
                 raise NotFinite(
                     f"the loss of step {n} is not finite; lower optimizer.learning_rate or "
-                    "optimizer.clip, "
-                    "and train in another --workdir."
+                    "optimizer.clip, and train in another --workdir."
                 )
             terms = self.num_microbatches * self.mesh.shape[TENSOR]
             if reduce.fits(self.exponents, largest, terms):
