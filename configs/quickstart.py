@@ -28,7 +28,7 @@ def get_config() -> ConfigDict:
 
     c.data = ConfigDict()
     c.data.kind = "spoken"  # by eSpeak NG; or "manifest", "fsdd"
-    c.data.manifest = ""  # a JSONL file, for kind "manifest"
+    c.data.manifest = ""  # for kind "manifest": a JSONL file, or what stepjax/data/README.md lists
     c.data.heldout_share = 0.05  # of the manifest's recordings
     c.data.fsdd = ""  # a folder of digits, for kind "fsdd": see configs/digits.py
     c.data.seed = 0
@@ -37,6 +37,7 @@ def get_config() -> ConfigDict:
     c.data.heldout = 32
     c.data.max_seconds = 2.5  # longer recordings are skipped
     c.data.max_skipped = 0.01  # share of recordings that may be unusable
+    c.data.max_tokens_per_second = 80.0  # of a manifest's texts, in bytes; longer ones are skipped
     c.data.languages = ("en", "de", "es")
     c.data.voices = ("m1", "m3", "f2", "f4")
     c.data.speed = (160, 210)  # words per minute

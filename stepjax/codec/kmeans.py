@@ -12,10 +12,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from stepjax.audio import mel
+from stepjax.audio.reading import LOUDEST
 from stepjax.codec.codec import MEL_FRAMES_PER_CODE, SpeechCodec, code_length
 
 MAX_CLIPS = 600  # enough for a codebook of hundreds, and about two seconds of work
 MAX_ITERATIONS = 30
+SILENT_T = np.zeros(1, np.float32)
 ROWS_AT_ONCE = 4096  # bounds the memory of distances
 
 
@@ -68,7 +70,11 @@ def fit(clips: Sequence[np.ndarray], num_codes: int, seed: int) -> KMeansCodec:
 def pooled_mel(audio_T: np.ndarray) -> np.ndarray:
     """Log-mel frames averaged over each code's four, [N, 128]; a last group that is short repeats
     its end.
+
+    They are finite whatever the samples are: none at all and NaN count as silence, and what is
+    beyond LOUDEST as that, since the square of a spectrum would overflow.
     """
+    audio_T = np.clip(np.nan_to_num(audio_T), -LOUDEST, LOUDEST) if len(audio_T) else SILENT_T
     mel_FM = mel.log_mel(audio_T[None], np.array([len(audio_T)]))[0]
     wanted_F = np.arange(code_length(len(audio_T)) * MEL_FRAMES_PER_CODE)
     mel_FM = mel_FM[np.minimum(wanted_F, len(mel_FM) - 1)]

@@ -9,7 +9,10 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from stepjax.data import paths
+
 DEFAULT = "~/.cache/stepjax"
+BLOCK = 2**20  # bytes that are read at once
 DIGEST_SIZE = hashlib.sha256().digest_size
 
 
@@ -18,38 +21,49 @@ def path(folder: str, name: str, *facts) -> Path:
     folder.
     """
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-    return Path(folder or DEFAULT).expanduser() / f"{name}-{digest[:32]}"
+    return paths.local(f"cache={folder!r}", folder or DEFAULT) / f"{name}-{digest[:32]}"
 
 
 def kept(path: Path, make: Callable[[], bytes]) -> bytes:
-    """The bytes kept at `path`; they are made, and kept, if they are absent or damaged.
+    """The bytes kept at `path`; they are made, and kept, if they are absent or damaged."""
+    content = recalled(path)
+    if content is None:
+        content = make()
+        keep(path, content)
+    return content
 
-    A file appears whole or not at all, so processes that make the same thing at once do no harm.
-    """
+
+def recalled(path: Path) -> bytes | None:
+    """The bytes kept at `path`; None if they are absent or damaged."""
     try:
         stored = path.read_bytes()
     except OSError:
-        stored = b""
+        return None
     content = stored[DIGEST_SIZE:]
-    if hashlib.sha256(content).digest() == stored[:DIGEST_SIZE]:
-        return content
-    content = make()
+    return content if hashlib.sha256(content).digest() == stored[:DIGEST_SIZE] else None
+
+
+def keep(path: Path, content: bytes) -> None:
+    """A file appears whole or not at all, so processes that keep the same thing do no harm."""
     try:
         _write(path, hashlib.sha256(content).digest() + content)
     except OSError as error:
         raise ValueError(
             f"{path} cannot be written ({error.strerror}): name another cache folder."
         ) from error
-    return content
 
 
-def digest(path: Path) -> str:
-    """The SHA-256 of a file's content, in hex.
+def digest(path: str | Path) -> str:
+    """The size of a file, and the SHA-256 of its content in hex.
 
     Raises: OSError.
     """
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    found, size = hashlib.sha256(), 0
+    with open(path, "rb", buffering=0) as file:
+        while block := file.read(BLOCK):
+            found.update(block)
+            size += len(block)
+    return f"{size} {found.hexdigest()}"
 
 
 def _write(path: Path, content: bytes) -> None:

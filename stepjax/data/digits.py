@@ -8,15 +8,16 @@ import dataclasses
 import os
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from stepjax.audio import reading
 from stepjax.audio.mel import SAMPLE_RATE
-from stepjax.data import cache
+from stepjax.data import cache, paths
 from stepjax.data.augment import Augmentation
 from stepjax.data.draws import generator
 from stepjax.data.utterances import (
@@ -32,7 +33,8 @@ from stepjax.data.utterances import (
 )
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-NAME = re.compile(r"(?P<digit>\d)_(?P<speaker>.+)_(?P<index>\d+)\.(wav|flac)", re.IGNORECASE)
+NAME = re.compile(r"(?P<digit>\d)_(?P<speaker>.+)_(?P<index>\d+)\.\w+")
+SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,11 +76,11 @@ class DigitStrings(Source):
         recordings: Sequence[Utterance],
         joining: Joining,
         skipped: Sequence[Skipped],
-        digest: str,
+        identity: Mapping[str, str],
+        mixed: int,
     ):
-        """`digest` is of the files of the recordings."""
         self._recordings, self._joining, self.skipped = tuple(recordings), joining, tuple(skipped)
-        self._digest = digest
+        self._identity, self.mixed = dict(identity), mixed
         by_speaker = defaultdict(lambda: defaultdict(list))
         for recording in recordings:
             by_speaker[recording.speaker][recording.text].append(recording)
@@ -103,7 +105,7 @@ class DigitStrings(Source):
         return [_text(self._parts(i)[0]) for i in spread(len(self), CLIPS)]
 
     def identity(self) -> dict[str, str]:
-        return {"recordings": self._digest}
+        return dict(self._identity)
 
     def clips(self) -> list[Utterance]:
         """Single digits."""
@@ -144,28 +146,48 @@ def digits(config, split: str) -> DigitStrings:
     augmentation = Augmentation(**config.augment) if split == "train" else Augmentation()
     joining = Joining(config.seed, split, num_strings, config.max_digits, tuple(config.gap_seconds),
                       config.max_seconds, augmentation)  # fmt: skip
-    paths = [
-        path for path in _files(config.fsdd) if _split(path, config.heldout_below) in (split, None)
-    ]
+    files = [f for f in _files(config.fsdd) if _split(f, config.heldout_below) in (split, None)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # libsndfile and soxr work outside the GIL
-        found = list(pool.map(lambda path: _read(path, joining.max_samples / SAMPLE_RATE), paths))
+        found = list(pool.map(lambda file: _read(file, joining.max_samples / SAMPLE_RATE), files))
     skipped = [each for each in found if isinstance(each, Skipped)]
     usable = [each for each in found if not isinstance(each, Skipped)]
     check_skipped(skipped, len(found), config.fsdd, config.max_skipped)
     if not found:
-        raise ValueError(f"No recording of fsdd={config.fsdd!r} falls into the {split} split: "
-                         f"heldout_below={config.heldout_below} parts the indices.")  # fmt: skip
-    digest = combined(f"{recording.name} {digest}" for recording, digest in usable)
-    return DigitStrings([recording for recording, _ in usable], joining, skipped, digest)
+        raise ValueError(
+            f"No recording of fsdd={config.fsdd!r} falls into the {split} split: "
+            f"heldout_below={config.heldout_below} parts the indices."
+        )
+    recordings = [take.utterance for take in usable]
+    mixed = sum(take.recording.mixed for take in usable)
+    return DigitStrings(recordings, joining, skipped, _identity(usable, augmentation), mixed)
+
+
+class Take(NamedTuple):
+    """A recording that can be used, as it lies on disk and as it was read."""
+
+    file: str
+    digest: str
+    recording: reading.Recording
+    utterance: Utterance
+
+
+def _identity(takes: Sequence[Take], augmentation: Augmentation) -> dict[str, str]:
+    libraries = {name for take in takes for name in take.recording.libraries}
+    libraries |= {"libsoxr"} if augmentation.speed else set()
+    versions = {name: reading.LIBRARIES[name] for name in sorted(libraries)}
+    return {"recordings": combined(f"{take.file} {take.digest}" for take in takes), **versions}
 
 
 def _files(folder: str) -> list[Path]:
-    where = Path(folder).expanduser()
-    files = sorted(where.iterdir()) if folder and where.is_dir() else []
-    if not (files := [path for path in files if path.suffix.lower() in (".wav", ".flac")]):
-        raise ValueError(f"fsdd={folder!r} is no folder with WAV or FLAC files: name one that holds "
-                         "recordings called {digit}_{speaker}_{index}.wav.")  # fmt: skip
-    return files
+    where = paths.local(f"fsdd={folder!r}", folder)
+    files = sorted(where.iterdir()) if folder and os.path.isdir(where) else []
+    recordings = [path for path in files if path.suffix.lower() in SUFFIXES]
+    if not recordings:
+        raise ValueError(
+            f"fsdd={folder!r} is no folder with WAV or FLAC files: name one that holds recordings "
+            "called {digit}_{speaker}_{index}.wav."
+        )
+    return recordings
 
 
 def _split(path: Path, heldout_below: int) -> str | None:
@@ -175,17 +197,17 @@ def _split(path: Path, heldout_below: int) -> str | None:
     return "heldout" if int(match["index"]) < heldout_below else "train"
 
 
-def _read(path: Path, max_seconds: float) -> tuple[Utterance, str] | Skipped:
-    """A recording and the hash of its file."""
+def _read(path: Path, max_seconds: float) -> Take | Skipped:
     if not (match := NAME.fullmatch(path.name)):
         return Skipped(path.name, "misnamed: not {digit}_{speaker}_{index}.wav")
     try:
-        audio_T = reading.read(path, max_seconds=max_seconds)
+        recording = reading.load(path, max_seconds=max_seconds)
         digest = cache.digest(path)
     except reading.AudioError as error:
         return Skipped(path.name, error.reason)
     word, speaker = WORDS[int(match["digit"])], match["speaker"]
-    return Utterance(path.stem, audio_T, word, speaker, "en"), digest
+    utterance = Utterance(path.stem, recording.audio, word, speaker, "en")
+    return Take(path.name, digest, recording, utterance)
 
 
 def _text(recordings: Sequence[Utterance]) -> str:

@@ -31,6 +31,7 @@ class Skipped:
 
     name: str
     reason: str
+    where: str = ""  # the line that names it, such as "corpus.jsonl, line 3"
 
 
 class Source(abc.ABC):
@@ -40,6 +41,7 @@ class Source(abc.ABC):
     """
 
     skipped: tuple[Skipped, ...] = ()
+    mixed: int = 0  # recordings of which several channels were mixed
 
     @abc.abstractmethod
     def __len__(self) -> int: ...
@@ -106,8 +108,10 @@ def check_skipped(skipped: Sequence[Skipped], total: int, corpus: str, max_skipp
     """Refuses a corpus of which too much, or everything, had to be left out."""
     if not skipped or (len(skipped) < total and len(skipped) <= max_skipped * total):
         return
+    first = skipped[0]
+    name = f"{first.name} of {first.where}" if first.where else first.name
     raise ValueError(
         f"{len(skipped)} of {total} recordings of {corpus} cannot be used and at most the share "
-        f"max_skipped={max_skipped:g} may be left out; the first is {skipped[0].name} "
-        f"({skipped[0].reason}). Repair or remove them, or raise max_skipped."
+        f"max_skipped={max_skipped:g} may be left out; the first is {name} ({first.reason}). "
+        "Repair or remove them, or raise max_skipped."
     )

@@ -34,6 +34,7 @@ class Corpus:
     batches: grain.MapDataset[Batch]
     heldout: sources.Source
     skipped: tuple[sources.Skipped, ...]
+    mixed: int  # recordings of which several channels were mixed
     batch_size: int
 
     def hash_of(self, step: int) -> str:
@@ -71,7 +72,8 @@ def make(splits: Splits, recipe: Recipe, config, seed: int) -> Corpus:
     batches = pipeline.training_batches(train, recipe, config.tasks, seed, config.global_batch)
     draws = pipeline.training_draws(len(train), config.tasks, seed)
     skipped = (*train.skipped, *heldout.skipped)
-    return Corpus(recipe, draws, batches, heldout, skipped, config.global_batch)
+    mixed = train.mixed + heldout.mixed
+    return Corpus(recipe, draws, batches, heldout, skipped, mixed, config.global_batch)
 
 
 def longest(words: tokenizer.Tokenizer, texts: Sequence[str]) -> int:

@@ -302,6 +302,7 @@ class Run:
         numbers |= {
             "heldout": score,
             "skipped_files": [dataclasses.asdict(skipped) for skipped in corpus.skipped],
+            "mixed_files": corpus.mixed,
         }
         (workdir / "result.json").write_text(json.dumps(numbers, indent=1) + "\n")
         page.write(workdir)

@@ -193,7 +193,7 @@ def test_what_is_broken_or_misnamed_is_skipped(tmp_path):
         digits(config(tmp_path), "train")
     source = digits(config(tmp_path, max_skipped=0.6), "train")
     assert {each.name: each.reason.split(":")[0] for each in source.skipped} == {
-        "11_ann_2.wav": "misnamed", "ann.wav": "misnamed", "5_ann_7.wav": "unreadable"}  # fmt: skip
+        "11_ann_2.wav": "misnamed", "ann.wav": "misnamed", "5_ann_7.wav": "empty"}  # fmt: skip
     assert {clip.name for clip in source.clips()} == {"3_ann_2", "4_ann_9"}
     assert {clip.text for clip in source.clips()} == {"three", "four"}
 

@@ -10,7 +10,9 @@ import soundfile
 from ml_collections import ConfigDict
 
 from stepjax.audio import reading
-from stepjax.data.manifest import entries_of, manifest
+from stepjax.data import cache
+from stepjax.data.corpora import entries_of
+from stepjax.data.manifest import manifest
 
 
 def tone(rate, seconds=0.3, hertz=300.0):
@@ -26,7 +28,7 @@ def corpus(folder, entries):
         )
     )
     return ConfigDict({"manifest": str(path), "heldout_share": 0.0, "max_seconds": 5.0, "max_skipped": 0.0,
-                       "cache": str(folder / "cache")})  # fmt: skip
+                       "max_tokens_per_second": 80.0, "cache": str(folder / "cache")})  # fmt: skip
 
 
 @pytest.fixture
@@ -77,10 +79,11 @@ def test_threads_read_what_one_reads(tmp_path, recorded):
 
 BROKEN = {
     "empty.wav": "empty: it holds no samples",
+    "short.wav": "too short: 0.062 ms, the least is 25 ms",
     "silent.wav": "silent: no sample reaches 0.0001 of full scale",
     "nan.wav": "not finite: it holds NaN or infinite samples",
     "long.wav": "too long: 6.00 s, the limit is 5 s",
-    "text.wav": "unreadable: ",
+    "text.wav": "no header: it begins like none of the formats that are read; convert it",
     "missing.wav": "unreadable: ",
 }
 
@@ -88,6 +91,7 @@ BROKEN = {
 @pytest.fixture
 def broken(tmp_path):
     soundfile.write(tmp_path / "empty.wav", np.zeros(0), 16_000)
+    soundfile.write(tmp_path / "short.wav", [0.1], 16_000)
     soundfile.write(tmp_path / "silent.wav", np.zeros(900), 16_000)
     soundfile.write(tmp_path / "nan.wav", np.full(900, np.nan), 16_000, subtype="FLOAT")
     soundfile.write(tmp_path / "long.wav", tone(8_000, 6.0), 8_000)
@@ -104,16 +108,16 @@ def test_broken_recordings_are_skipped_by_name_and_reason(tmp_path, recorded, br
         assert [each.name for each in source.skipped] == list(BROKEN)
         for each in source.skipped:
             assert each.reason.startswith(BROKEN[each.name])
+            assert each.where.startswith(f"{tmp_path}/corpus.jsonl, line ")
 
 
 def test_too_many_broken_ones_stop_everything(tmp_path, recorded, broken):
     with pytest.raises(
         ValueError,
         match=re.escape(
-            f"6 of 16 recordings of {tmp_path}/corpus.jsonl cannot be used and at most the share "
-            "max_skipped=0 may be "
-            "left out; the first is empty.wav (empty: it holds no samples). Repair or remove them, "
-            "or raise max_skipped."
+            f"7 of 17 recordings of {tmp_path}/corpus.jsonl cannot be used and at most the share "
+            f"max_skipped=0 may be left out; the first is empty.wav of {tmp_path}/corpus.jsonl, "
+            "line 1 (empty: it holds no samples). Repair or remove them, or raise max_skipped."
         ),
     ):
         manifest(corpus(tmp_path, [*broken, *recorded]), "train")
@@ -123,7 +127,8 @@ def test_recordings_are_checked_once_until_they_change(tmp_path, recorded, monke
     config = corpus(tmp_path, recorded)
     assert len(manifest(config, "train")) == 10
     with monkeypatch.context() as patch:
-        patch.setattr(reading, "read", None)  # whoever reads now fails
+        patch.setattr(reading, "load", None)  # whoever reads now fails
+        patch.setattr(cache, "digest", None)
         assert len(manifest(config, "train")) == 10
     (tmp_path / "3.wav").write_bytes(b"")
     config.max_skipped = 1.0
@@ -155,7 +160,7 @@ def test_parts_of_one_recording_are_all_on_one_side_and_new_lines_move_none(tmp_
 def test_the_identity_follows_what_decides_the_samples(tmp_path, recorded):
     config = corpus(tmp_path, recorded)
     before = manifest(config, "train").identity()
-    assert before.keys() == {"entries", "recordings"}
+    assert before.keys() == {"entries", "recordings", "libsoxr"}
     corpus(tmp_path, ["", *[{**entry, "mood": "merry"} for entry in recorded], ""])
     assert manifest(config, "train").identity() == before
     changes = [("text", "tone"), ("start", 0.1), ("duration", 0.1), ("audio", "1.wav"), ("speaker", "ann"),
@@ -178,7 +183,7 @@ def test_the_identity_follows_what_decides_the_samples(tmp_path, recorded):
 @pytest.mark.parametrize("line, complaint", [
     ("{", "Expecting property name"),
     ("[1]", "it is not a JSON object"),
-    ("{}", "it has no audio and no text"),
+    ("{}", "it has no audio or audio_filepath and no text"),
     ('{"audio": "a.wav"}', "it has no text"),
     ('{"audio": 7, "text": "x"}', "audio is 7 and should be text"),
     ('{"audio": "a.wav", "text": " "}', "text is ' ' and should be text"),
@@ -212,6 +217,8 @@ def test_a_manifest_that_cannot_be_read_is_named(tmp_path):
 
 def test_an_empty_split_says_what_to_change(tmp_path, recorded):
     with pytest.raises(
-        ValueError, match="falls into the heldout split: add recordings, or change heldout_share=0"
+        ValueError,
+        match="into the heldout split, with 10 recordings: add recordings, or change "
+        "heldout_share=0, such as to 0.",
     ):
         manifest(corpus(tmp_path, recorded), "heldout")

@@ -81,7 +81,7 @@ def test_another_seed_is_another_corpus(train, tmp_path):
 
 
 def test_held_out_sentences_are_never_trained_on(monkeypatch, folder):
-    monkeypatch.setattr(speech, "speak", lambda lines: [np.full(160, 0.5, np.float32)] * len(lines))
+    monkeypatch.setattr(speech, "speak", lambda lines: [np.full(400, 0.5, np.float32)] * len(lines))
     both = [spoken_sentences(config(folder, utterances=4_000, heldout=400, seed=5), split)
             for split in ("train", "heldout")]  # fmt: skip
     train, heldout = (set(source.texts()) for source in both)
