@@ -1,33 +1,27 @@
 """Checkpoints on the disk: arrays by name, written whole, and checked when they are read.
 
     checkpoints/6/                 6 steps are done; a sealed folder
-      arrays/                      the arrays, in Orbax's format
+      arrays.npz                   the arrays, as NumPy writes them
       arrays.json                  shape, type and SHA-256 of every array, as it was in memory
-      checksums.json               SHA-256 of every file
+      checksums.json               SHA-256 of both files
 
-The files' checksums find damage before anything is decoded; the arrays' find what was decoded
-wrongly.
+The files' checksums find damage before anything is decoded; the arrays' find what was written or
+decoded wrongly.
 """
 
-import contextlib
 import hashlib
 import json
-import logging
-import os
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 
 from stepjax.disk.sealed import Damaged, sealed, verify
 
 PARAMS, OPTIMIZER, EXPONENTS = "params", "optimizer", "exponents"  # the parts of a state
-ARRAYS, FACTS = "arrays", "arrays.json"
-REFUSED = re.compile(r"os_error_code='(\d+)'")  # in tensorstore's messages
+ARRAYS, FACTS = "arrays.npz", "arrays.json"
 
 
 def named(tree: Any) -> dict[str, Any]:
@@ -65,14 +59,7 @@ def write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     facts = {name: _facts(x) for name, x in arrays.items()}
     with sealed(path) as folder:
         (folder / FACTS).write_text(json.dumps(facts, indent=1) + "\n")
-        try:
-            with _orbax() as orbax:
-                orbax.save(folder.absolute() / ARRAYS, args=ocp.args.PyTreeSave(dict(arrays)))
-        except ValueError as error:
-            if not (refused := REFUSED.search(str(error))):
-                raise
-            number = int(refused[1])
-            raise OSError(number, os.strerror(number)) from error
+        np.savez(folder / ARRAYS, **{name: _bits(x) for name, x in arrays.items()})
 
 
 def read(path: Path, prefix: str = "") -> dict[str, np.ndarray]:
@@ -81,18 +68,18 @@ def read(path: Path, prefix: str = "") -> dict[str, np.ndarray]:
     Raises: Damaged, if they are not, to the bit, those that were saved.
     """
     verify(path)
-    facts = json.loads((path / FACTS).read_bytes())
-    facts = {name: fact for name, fact in facts.items() if name.startswith(prefix)}
-    how = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in facts}
-    wanted = ocp.args.PyTreeRestore(dict.fromkeys(facts, 0), restore_args=how, partial_restore=True)
+    arrays = {}
     try:
-        with _orbax() as orbax:
-            arrays = orbax.restore(path.absolute() / ARRAYS, args=wanted)
-    except Exception as error:  # whatever its many parts raise where bytes make no sense
+        facts = json.loads((path / FACTS).read_bytes())
+        with open(path / ARRAYS, "rb") as file, np.load(file) as stored:
+            for name in facts:
+                if name.startswith(prefix):
+                    arrays[name] = stored[name].view(facts[name]["dtype"])
+    except Exception as error:  # whatever is raised where bytes make no sense
         raise Damaged(f"{path / ARRAYS} cannot be decoded ({type(error).__name__})") from error
     for name, x in arrays.items():
         if _facts(x) != facts[name]:
-            raise Damaged(f"{path}: the array {name} is not what was saved")
+            raise Damaged(f"{path / ARRAYS}: the array {name} is not what was saved")
     return arrays
 
 
@@ -130,17 +117,6 @@ def _facts(x: np.ndarray) -> dict[str, Any]:
     return {"shape": list(x.shape), "dtype": x.dtype.name, "sha256": sha256}
 
 
-@contextlib.contextmanager
-def _orbax() -> Iterator[ocp.Checkpointer]:
-    """Orbax, without the tracebacks that its threads log beside what they raise."""
-    log = logging.getLogger("absl")
-    log.addFilter(_is_no_thread_of_orbax)
-    try:
-        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as orbax:
-            yield orbax
-    finally:
-        log.removeFilter(_is_no_thread_of_orbax)
-
-
-def _is_no_thread_of_orbax(record: logging.LogRecord) -> bool:
-    return "orbax" not in record.pathname or record.exc_info is None
+def _bits(x: np.ndarray) -> np.ndarray:
+    """`x` in a type that NumPy can write; types such as bfloat16 are none."""
+    return x if x.dtype.isbuiltin == 1 else x.view(f"u{x.dtype.itemsize}")

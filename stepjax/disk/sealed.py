@@ -35,7 +35,7 @@ def sealed(path: Path) -> Iterator[Path]:
         try:
             yield partial
             hashes = {name: _digest(partial / name) for name in _files(partial)}
-            (partial / CHECKSUMS).write_text(json.dumps(hashes, indent=1) + "\n")
+            (partial / CHECKSUMS).write_bytes(_encoded(hashes))
             for folder, _, names in os.walk(partial):
                 for name in (*names, "."):
                     sync(Path(folder, name))
@@ -81,14 +81,19 @@ def remove(path: Path) -> None:
 
 def _hashes(path: Path) -> dict[str, str]:
     try:
-        hashes = json.loads((path / CHECKSUMS).read_bytes())
+        content = (path / CHECKSUMS).read_bytes()
+        hashes = json.loads(content)
     except FileNotFoundError:
         raise Damaged(f"{path / CHECKSUMS} is missing") from None
     except (OSError, ValueError) as error:
         raise Damaged(f"{path / CHECKSUMS} is not what was written") from error
-    if not isinstance(hashes, dict):
+    if not isinstance(hashes, dict) or _encoded(hashes) != content:
         raise Damaged(f"{path / CHECKSUMS} is not what was written")
     return hashes
+
+
+def _encoded(hashes: dict[str, str]) -> bytes:
+    return (json.dumps(hashes, indent=1) + "\n").encode()
 
 
 def _files(folder: Path) -> list[str]:

@@ -18,6 +18,8 @@ from jax.sharding import PartitionSpec as P
 from threads import left_behind
 
 from parallel.spmd.mesh import stand_in
+from stepjax.disk import checkpoint
+from stepjax.disk.files import Unwritable
 from stepjax.train.checkpoint import Checkpoints
 
 ROOT = Path(__file__).parents[3]
@@ -54,7 +56,7 @@ def state(*shape):
 
 def just(value: float):
     """A state of eight equal numbers."""
-    return {"w": jnp.full(8, value)}, ()
+    return {"w": jnp.full(8, value, np.float32)}, ()
 
 
 def restored_number(checkpoints) -> tuple[int, float]:
@@ -110,6 +112,61 @@ def test_the_newest_serves_and_the_oldest_go(checkpoints, tmp_path):
         checkpoints.save(step, just(step), EXPONENTS)
     assert checkpoints.latest() == 6
     assert sorted(int(path.name) for path in tmp_path.iterdir() if path.name.isdigit()) == [3, 6]
+
+
+def test_a_checkpoint_is_called_saved_when_it_is_on_the_disk(checkpoints, tmp_path, monkeypatch):
+    may_write, write = threading.Event(), checkpoint.write
+
+    def write_late(*args):
+        assert may_write.wait(timeout=60)
+        write(*args)
+
+    monkeypatch.setattr(checkpoint, "write", write_late)
+    checkpoints.save(3, just(1.0), EXPONENTS)
+    assert checkpoints.committed() == []
+    may_write.set()
+    (saved,) = checkpoints.committed(wait=True)
+    assert saved.step == 3 and saved.seconds > 0 and checkpoint.steps(tmp_path) == [3]
+    assert checkpoints.committed(wait=True) == []  # it is said once
+
+
+def test_a_save_that_failed_is_an_error_and_not_called_saved(checkpoints, monkeypatch):
+    def full(*args):
+        raise Unwritable("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "write", full)
+        checkpoints.save(3, just(1.0), EXPONENTS)
+        with pytest.raises(Unwritable, match="the disk is full"):
+            checkpoints.committed(wait=True)
+    assert checkpoints.latest() is None
+    checkpoints.save(3, just(1.0), EXPONENTS)
+    assert [saved.step for saved in checkpoints.committed(wait=True)] == [3]
+
+
+def test_a_damaged_checkpoint_is_set_aside_until_its_step_is_saved_again(checkpoints, tmp_path):
+    for step in (3, 6):
+        checkpoints.save(step, just(step), EXPONENTS)
+    assert checkpoints.latest() == 6
+    (tmp_path / "6/arrays.npz").write_bytes(b"")
+    shapes = {"w": jax.ShapeDtypeStruct((8,), np.float32)}, ()
+    whole = NamedSharding(stand_in((1, 1, 1), jax.devices()), P())
+    found = checkpoints.restore(shapes, ({"w": whole}, ()))
+    assert found.step == 3
+    assert found.damaged == {6: f"{tmp_path}/6/arrays.npz is not what was written"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["3", "6.damaged"]
+    checkpoints.save(6, just(6.0), EXPONENTS)
+    assert restored_number(checkpoints) == (6, 6.0)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["3", "6"]
+
+
+def test_a_checkpoint_of_other_shapes_is_refused(checkpoints):
+    checkpoints.save(3, just(1.0), EXPONENTS)
+    shapes = {"w": jax.ShapeDtypeStruct((9,), np.float32)}, ()
+    with pytest.raises(
+        ValueError, match=r"has params/w as float32\[8\], and the model of this config"
+    ):
+        checkpoints.restore(shapes, shapes)
 
 
 def test_a_step_is_saved_once(checkpoints):

@@ -154,6 +154,21 @@ def test_an_interrupted_run_saves_its_step_and_goes_on_there(tmp_path, monkeypat
     assert once_more | {"generations": 3} == result | {"generations": 3}
 
 
+def test_a_damaged_checkpoint_is_named_and_the_run_goes_on_from_an_older_one(tmp_path, capsys):
+    tiny_run.train(tiny_run.config(), tmp_path, scored=False)
+    newest = tmp_path / "checkpoints/8/arrays.npz"
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    newest.write_bytes(content)
+    tiny_run.train(tiny_run.config(), tmp_path, scored=False)
+    (damaged,) = tiny_run.events(tmp_path, "damaged")
+    reason = f"{newest} is not what was written"
+    assert (damaged["step"], damaged["restored"], damaged["reason"]) == (8, 6, reason)
+    assert "checkpoint 8 is damaged, 6 is used" in capsys.readouterr().out
+    assert tiny_run.trajectory(tmp_path) == tiny_run.without_faults(scored=False).trajectory
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["6", "8"]
+
+
 def test_a_second_interrupt_stops_at_once():
     with pytest.raises(KeyboardInterrupt), Interrupt() as interrupt:
         os.kill(os.getpid(), signal.SIGTERM)
