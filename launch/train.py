@@ -5,37 +5,23 @@ $ python -m launch.train --config=configs/quickstart.py --workdir=runs/quickstar
 
 import os
 
-os.environ.setdefault(
-    "OPENBLAS_NUM_THREADS", "1"
-)  # before NumPy: its threads would fight the training for cores
-
-import sys
-from pathlib import Path
-
-import jax
-from absl import app, flags, logging
-from ml_collections import config_flags
-
-from stepjax.train.loop import Stopped, train
-from stepjax.train.trainer import NotFinite
-
-CONFIG = config_flags.DEFINE_config_file(
-    "config", "configs/quickstart.py", "What to train, and on what."
-)
-WORKDIR = flags.DEFINE_string(
-    "workdir", "runs/quickstart", "Where logs, checkpoints and the report go."
-)
+from launch import command
 
 
-def main(_) -> None:
-    logging.set_verbosity(logging.WARNING)
-    config = CONFIG.value
-    jax.config.update("jax_num_cpu_devices", config.fabric.num_nodes * config.fabric.gpus_per_node)
-    try:
-        train(config, Path(WORKDIR.value))
-    except (ValueError, Stopped, NotFinite) as error:
-        sys.exit(f"{type(error).__name__}: {error}" if isinstance(error, NotFinite) else str(error))
+def main(config, workdir) -> None:
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy's threads would fight for the cores
+    with command.importing():
+        from launch import devices
+        from stepjax.train.check import check
+        from stepjax.train.loop import train
+    check(config)
+    devices.start(config.fabric.num_nodes * config.fabric.gpus_per_node)
+    train(config, workdir)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command.run(
+        main,
+        config=command.Flag("configs/quickstart.py", "What to train, and on what."),
+        workdir=command.Flag("runs/quickstart", "Where logs, checkpoints and the report go."),
+    )

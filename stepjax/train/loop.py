@@ -36,6 +36,10 @@ class Stopped(RuntimeError):
     """The run ended before its last step. What it has is saved; the same command resumes it."""
 
 
+class Interrupted(Stopped, KeyboardInterrupt):
+    """Stopped by Ctrl-C or SIGTERM."""
+
+
 def train(config: ConfigDict, workdir: Path) -> dict:
     """Trains as `config` says, logs to `workdir`, and goes on where an earlier run in `workdir`
     stopped.
@@ -171,7 +175,7 @@ class Run:
             self.note_saved()
             trainer.prepare()
             if interrupt.asked:
-                self.stop("interrupted; the same command goes on from here")
+                self.stop("interrupted; the same command goes on from here", Interrupted)
             if self.n % config.checkpoint.every == 0 or self.n == config.steps:
                 self.save()
             if (
@@ -272,7 +276,7 @@ class Run:
         for saved in self.checkpoints.committed(wait):
             self.journal.event("checkpoint", saved.step, seconds=saved.seconds)
 
-    def stop(self, reason: str) -> None:
+    def stop(self, reason: str, kind: type[Stopped] = Stopped) -> None:
         """Saves what is left of the state, says why, and ends the run."""
         self.note_injected()
         state = self.trainer.whole_state()
@@ -281,7 +285,7 @@ class Run:
         self.note_saved(wait=True)
         self.journal.event("stop", self.n, reason=reason)
         kept = self.n if state is not None else self.checkpoints.latest() or 0
-        raise Stopped(f"stopped before step {self.n}, with {kept} steps saved: {reason}")
+        raise kind(f"stopped before step {self.n}, with {kept} steps saved: {reason}")
 
     def evaluate(self, heldout: Heldout) -> dict:
         score = dataclasses.asdict(self.surviving(lambda: heldout.score(self.n - 1)))
