@@ -58,7 +58,7 @@ def to_fixed(x, scale):
 
 def from_fixed(total, scale):
     """The float32 value of an int32 sum taken in units of 1 / `scale`."""
-    return total.astype(jnp.float32) / scale
+    return total.astype(jnp.float32) * (1 / scale)  # exact: `scale` is a power of two
 
 
 def fixed_sum_ref(terms: list[np.ndarray], exponent: int) -> np.ndarray:

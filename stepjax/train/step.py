@@ -43,6 +43,8 @@ def group_of(mesh: Mesh) -> Group:
 
 def whole_over_fsdp(params, partition):
     """Parameters with their fsdp parts gathered; for use inside shard_map."""
+    if jax.lax.axis_size(FSDP) == 1:
+        return params  # XLA would copy every parameter to gather it from one device
 
     def gather(x, p):
         dim = dim_of(FSDP, p)
@@ -70,7 +72,7 @@ def add_up(params, graph, batch, weights, scales, slots, group: Group):
         number.
     Returns: tree of int32 sums, largest magnitudes [N], sums of losses [slots, 2].
     """
-    scale_of = jax.tree.unflatten(jax.tree.structure(params), list(scales))
+    scale_of = tree_of(scales, params)
 
     def body(slot, carry):
         total, largest, losses = carry
@@ -85,6 +87,11 @@ def add_up(params, graph, batch, weights, scales, slots, group: Group):
     zeros = jax.tree.map(lambda p: jnp.zeros(p.shape, jnp.int32), params)
     losses = jnp.zeros((batch["tokens"].shape[0], len(weights)), jnp.float32)
     return jax.lax.fori_loop(0, slots, body, (zeros, jnp.zeros(scales.shape), losses))
+
+
+def tree_of(numbers_N, like):
+    """N numbers as a tree of the structure of `like`."""
+    return jax.tree.unflatten(jax.tree.structure(like), list(numbers_N))
 
 
 def sum_over_mesh(total, partition, ring_size: int):
@@ -102,6 +109,9 @@ def sum_over_mesh(total, partition, ring_size: int):
         for i, x in zip(shared, jnp.split(flat, cuts), strict=True):
             leaves[i] = x.reshape(leaves[i].shape)
 
+    if jax.lax.axis_size(REPLICA_AXES) == 1:
+        return tree.unflatten(leaves)  # XLA would copy every sum to add it over one device
+
     def over_replicas(x, p):
         dim = dim_of(FSDP, p)
         if dim is None:
@@ -112,15 +122,15 @@ def sum_over_mesh(total, partition, ring_size: int):
     return tree.unflatten([over_replicas(x, p) for x, p in zip(leaves, parts, strict=True)])
 
 
-def global_norm(total, scales, partition, group: Group):
+def global_norm(grads, partition, group: Group):
     """Euclidean norm of the gradient; its bits depend on the ring size only.
 
     Sums of squares are taken over the dimensions that fsdp does not split, then gathered, then
     added whole.
     """
 
-    def squares(x, scale, p):
-        x = jnp.square(reduce.from_fixed(x, scale))
+    def squares(x, p):
+        x = jnp.square(x)
         dim = dim_of(FSDP, p)
         if dim is not None:
             x = x.sum(axis=tuple(d for d in range(x.ndim) if d != dim))
@@ -128,9 +138,7 @@ def global_norm(total, scales, partition, group: Group):
         return x.sum()
 
     parts = jax.tree.leaves(partition, is_leaf=lambda x: isinstance(x, P))
-    here = jnp.stack(
-        [squares(x, s, p) for x, s, p in zip(jax.tree.leaves(total), scales, parts, strict=True)]
-    )
+    here = jnp.stack([squares(x, p) for x, p in zip(jax.tree.leaves(grads), parts, strict=True)])
     split = jnp.array([dim_of(TENSOR, p) is not None for p in parts])
     here = jnp.where(split | (group.rank() == 0), here, 0)  # what all devices hold counts once
     return jnp.sqrt(group.gather(here[None], dim=0).sum(axis=0).sum())
@@ -171,7 +179,7 @@ class Step:
     def gradients(self, mesh: Mesh):
         """The program that communicates and changes nothing, to be lowered.
 
-        It takes (params, batch, weights, scales, slots), and returns (int32 sums, largest
+        It takes (params, batch, weights, scales, slots), and returns (gradients, largest
         magnitudes, norm, losses [num_rings * slots, R, 2]).
         """
         params, _ = self.partition()
@@ -181,8 +189,9 @@ class Step:
             whole = whole_over_fsdp(params_block, params)
             total, largest, losses = add_up(whole, self.graph, batch, weights, scales, slots, group)
             total = sum_over_mesh(total, params, group.size)
+            grads = jax.tree.map(reduce.from_fixed, total, tree_of(scales, total))
             largest = jax.lax.pmax(group.gather(largest[None], dim=0).max(axis=0), REPLICA_AXES)
-            return total, largest, global_norm(total, scales, params, group), losses[:, None]
+            return grads, largest, global_norm(grads, params, group), losses[:, None]
 
         return jax.shard_map(
             on_device,
@@ -195,20 +204,19 @@ class Step:
         )
 
     def update(self, mesh: Mesh):
-        """((params, state), int32 sums, scales, norm) -> (params, state), elementwise."""
+        """((params, state), gradients, norm) -> (params, state), elementwise."""
         state = self.partition()
 
-        def on_device(state_block, total, scales, norm):
+        def on_device(state_block, grads, norm):
             params, opt = state_block
-            scale_of = jax.tree.unflatten(jax.tree.structure(total), list(scales))
             factor = jnp.minimum(1.0, self.clip / norm)
-            grads = jax.tree.map(lambda x, s: factor * reduce.from_fixed(x, s), total, scale_of)
+            grads = jax.tree.map(lambda x: factor * x, grads)
             updates, opt = self.optimizer.update(grads, opt, params)
             return optax.apply_updates(params, updates), opt
 
         return jax.shard_map(
             on_device,
             mesh=mesh,
-            in_specs=(state, state[0], P(), P()),
+            in_specs=(state, state[0], P()),
             out_specs=state,
         )

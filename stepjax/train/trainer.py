@@ -168,12 +168,8 @@ class Trainer:
     def _lower_update(self, mesh: Mesh):
         whole = NamedSharding(mesh, P())
         state = self.shaped(self.state_shapes(), self.step.shardings(mesh))
-        sums = jax.tree.map(
-            lambda s: jax.ShapeDtypeStruct(s.shape, jnp.int32, sharding=s.sharding), state[0]
-        )
-        scales = jax.ShapeDtypeStruct((len(self.exponents),), jnp.float32, sharding=whole)
         norm = jax.ShapeDtypeStruct((), jnp.float32, sharding=whole)
-        return jax.jit(self.step.update(mesh), donate_argnums=0).lower(state, sums, scales, norm)
+        return jax.jit(self.step.update(mesh), donate_argnums=0).lower(state, state[0], norm)
 
     # -- a step
     # ----------------------------------------------------------------------------------------------
@@ -205,7 +201,7 @@ class Trainer:
         while True:
             scales = self.on_mesh(reduce.scales(self.exponents))
             inputs = self.state[0], batch, self.on_mesh(weights), scales, slots
-            total, largest, norm, losses = self.cluster.run(self.gradients, *inputs, step=n)
+            grads, largest, norm, losses = self.cluster.run(self.gradients, *inputs, step=n)
             sums = np.array(
                 [math.fsum(of_kind) for of_kind in np.asarray(losses).reshape(-1, len(KINDS)).T]
             )
@@ -219,7 +215,7 @@ class Trainer:
             if reduce.fits(self.exponents, largest, terms):
                 break
             self.exponents = reduce.predict(largest, terms)
-        state = self.cluster.run(self.update, self.state, total, scales, norm, step=n)
+        state = self.cluster.run(self.update, self.state, grads, norm, step=n)
         self.adopt(state, reduce.predict(largest, terms), n + 1)
         by_kind = {
             kind: s / c if c else None
