@@ -1,27 +1,33 @@
 """Checkpoints on the disk: arrays by name, written whole, and checked when they are read.
 
     checkpoints/6/                 6 steps are done; a sealed folder
-      arrays.npz                   the arrays, as NumPy writes them
+      arrays/                      the arrays, as Orbax writes them
       arrays.json                  shape, type and SHA-256 of every array, as it was in memory
-      checksums.json               SHA-256 of both files
+      checksums.json               SHA-256 of every file
 
 The files' checksums find damage before anything is decoded; the arrays' find what was written or
 decoded wrongly.
 """
 
+import contextlib
+import errno
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 
 from stepjax.disk.sealed import Damaged, sealed, verify
 
 PARAMS, OPTIMIZER, EXPONENTS = "params", "optimizer", "exponents"  # the parts of a state
-ARRAYS, FACTS = "arrays.npz", "arrays.json"
+ARRAYS, FACTS = "arrays", "arrays.json"
+ROOM = 1.1  # of the arrays' bytes, and ROOM_FOR_EACH: what Orbax takes on the disk, at most
+ROOM_FOR_EACH = 4096  # bytes
 
 
 def named(tree: Any) -> dict[str, Any]:
@@ -59,7 +65,9 @@ def write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     facts = {name: _facts(x) for name, x in arrays.items()}
     with sealed(path) as folder:
         (folder / FACTS).write_text(json.dumps(facts, indent=1) + "\n")
-        np.savez(folder / ARRAYS, **{name: _bits(x) for name, x in arrays.items()})
+        _make_sure_of_room(folder, arrays)
+        with _orbax() as orbax:
+            orbax.save((folder / ARRAYS).absolute(), args=ocp.args.PyTreeSave(_nested(arrays)))
 
 
 def read(path: Path, prefix: str = "") -> dict[str, np.ndarray]:
@@ -68,17 +76,20 @@ def read(path: Path, prefix: str = "") -> dict[str, np.ndarray]:
     Raises: Damaged, if they are not, to the bit, those that were saved.
     """
     verify(path)
-    arrays = {}
     try:
         facts = json.loads((path / FACTS).read_bytes())
-        with open(path / ARRAYS, "rb") as file, np.load(file) as stored:
-            for name in facts:
-                if name.startswith(prefix):
-                    arrays[name] = stored[name].view(facts[name]["dtype"])
+        wanted = {name: _shape(facts[name]) for name in facts if name.startswith(prefix)}
+        how = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in wanted}
+        request = ocp.args.PyTreeRestore(
+            _nested(wanted), restore_args=_nested(how), partial_restore=True
+        )
+        with _orbax() as orbax:
+            arrays = named(orbax.restore((path / ARRAYS).absolute(), args=request))
     except Exception as error:  # whatever is raised where bytes make no sense
         raise Damaged(f"{path / ARRAYS} cannot be decoded ({type(error).__name__})") from error
-    for name, x in arrays.items():
-        if _facts(x) != facts[name]:
+    for name in wanted:
+        x = arrays.get(name)
+        if not isinstance(x, np.ndarray) or _facts(x) != facts[name]:
             raise Damaged(f"{path / ARRAYS}: the array {name} is not what was saved")
     return arrays
 
@@ -117,6 +128,44 @@ def _facts(x: np.ndarray) -> dict[str, Any]:
     return {"shape": list(x.shape), "dtype": x.dtype.name, "sha256": sha256}
 
 
-def _bits(x: np.ndarray) -> np.ndarray:
-    """`x` in a type that NumPy can write; types such as bfloat16 are none."""
-    return x if x.dtype.isbuiltin == 1 else x.view(f"u{x.dtype.itemsize}")
+def _shape(facts: Mapping[str, Any]) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(tuple(facts["shape"]), facts["dtype"])
+
+
+def _nested(leaves: Mapping[str, Any]) -> dict[str, Any]:
+    """The tree of dicts whose leaves have these paths.
+
+    >>> _nested({"params/head_DV": 1, "params/norm/scale_D": 2, "exponents": 3})
+    {'params': {'head_DV': 1, 'norm': {'scale_D': 2}}, 'exponents': 3}
+    """
+    tree: dict[str, Any] = {}
+    for path, leaf in leaves.items():
+        *folders, name = path.split("/")
+        place = tree
+        for folder in folders:
+            place = place.setdefault(folder, {})
+        place[name] = leaf
+    return tree
+
+
+def _orbax() -> contextlib.closing[ocp.Checkpointer]:
+    return contextlib.closing(ocp.Checkpointer(ocp.PyTreeCheckpointHandler()))
+
+
+def _make_sure_of_room(folder: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Raises OSError where the arrays would not fit.
+
+    Orbax writes with several threads. Where the disk gets full, each of them logs a traceback that
+    no caller can catch; so the room is taken, and given back, before they begin.
+    """
+    size = int(ROOM * sum(x.nbytes for x in arrays.values())) + ROOM_FOR_EACH * len(arrays)
+    room = folder / "room"
+    try:
+        with open(room, "xb") as file:
+            try:
+                os.posix_fallocate(file.fileno(), 0, size)
+            except OSError as error:
+                if error.errno != errno.EOPNOTSUPP:  # some file systems cannot say
+                    raise
+    finally:
+        room.unlink(missing_ok=True)

@@ -89,16 +89,20 @@ def test_a_bit_flipped_anywhere_is_named_and_the_older_checkpoint_serves(folder)
     assert newest(folder)[0] == 6
 
 
+# Orbax reads arrays side by side, and drops the errors of those that fail after the first.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_what_is_decoded_wrongly_is_no_checkpoint_even_if_its_files_are_as_written(folder):
     """A bit that was wrong before the files' checksums were made."""
     rng, noticed = np.random.default_rng(2), 0
-    for _ in range(FLIPS):
-        with flipped(folder / "6/arrays.npz", rng):
+    files = sorted(path for path in (folder / "6/arrays").rglob("*") if path.stat().st_size)
+    files = [path for path in files if path.is_file()]
+    for at in range(FLIPS):
+        with flipped(files[at % len(files)], rng):
             reseal(folder / "6")
             step, arrays, damaged = newest(folder)
-        assert (step == 3 and "6/arrays.npz" in damaged[6]) or (step == 6 and same(arrays))
+        assert (step == 3 and "6/arrays" in damaged[6]) or (step == 6 and same(arrays))
         noticed += step == 3
-    assert noticed > FLIPS // 2
+    assert noticed > FLIPS // 5  # most files of the folder repeat what others say
 
 
 def test_an_array_that_is_not_what_was_saved_is_named(folder):
@@ -107,11 +111,11 @@ def test_an_array_that_is_not_what_was_saved_is_named(folder):
     (folder / "6/arrays.json").write_text(json.dumps(facts))
     reseal(folder / "6")
     assert newest(folder)[2] == {
-        6: f"{folder}/6/arrays.npz: the array params/w_DN is not what was saved"
+        6: f"{folder}/6/arrays: the array params/w_DN is not what was saved"
     }
 
 
-@pytest.mark.parametrize("name", ["arrays.npz", "arrays.json", CHECKSUMS])
+@pytest.mark.parametrize("name", ["arrays/_METADATA", "arrays.json", CHECKSUMS])
 @pytest.mark.parametrize("damage", ["cut", "removed", "emptied"])
 def test_a_file_that_is_cut_or_missing_is_named(folder, name, damage):
     path = folder / "6" / name

@@ -148,12 +148,12 @@ def test_a_damaged_checkpoint_is_set_aside_until_its_step_is_saved_again(checkpo
     for step in (3, 6):
         checkpoints.save(step, just(step), EXPONENTS)
     assert checkpoints.latest() == 6
-    (tmp_path / "6/arrays.npz").write_bytes(b"")
+    (tmp_path / "6/arrays/_METADATA").write_bytes(b"")
     shapes = {"w": jax.ShapeDtypeStruct((8,), np.float32)}, ()
     whole = NamedSharding(stand_in((1, 1, 1), jax.devices()), P())
     found = checkpoints.restore(shapes, ({"w": whole}, ()))
     assert found.step == 3
-    assert found.damaged == {6: f"{tmp_path}/6/arrays.npz is not what was written"}
+    assert found.damaged == {6: f"{tmp_path}/6/arrays/_METADATA is not what was written"}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["3", "6.damaged"]
     checkpoints.save(6, just(6.0), EXPONENTS)
     assert restored_number(checkpoints) == (6, 6.0)

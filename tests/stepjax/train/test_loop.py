@@ -156,7 +156,7 @@ def test_an_interrupted_run_saves_its_step_and_goes_on_there(tmp_path, monkeypat
 
 def test_a_damaged_checkpoint_is_named_and_the_run_goes_on_from_an_older_one(tmp_path, capsys):
     tiny_run.train(tiny_run.config(), tmp_path, scored=False)
-    newest = tmp_path / "checkpoints/8/arrays.npz"
+    newest = tmp_path / "checkpoints/8/arrays/_METADATA"
     content = bytearray(newest.read_bytes())
     content[len(content) // 2] ^= 1
     newest.write_bytes(content)
