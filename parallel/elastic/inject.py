@@ -1,9 +1,9 @@
 """Emulated nodes: groups of this process's devices that a FaultPlan takes away and gives back.
 
-Nothing here is a real failure, but the rules of one are kept. A lost node's heart stops, and what
-its devices held is deleted, so that nobody can read it by accident. A computation in which it takes
-part fails without saying who is missing. A node that comes back does so with empty memory. The
-trainer learns of all this as it would on a pod: from its `membership`, or from a step that failed.
+No hardware fails here, but a fault has the consequences of a real one. A lost node sends no more
+heartbeats, and the contents of its devices are deleted, so that no code can read them by accident.
+A computation that uses a lost node fails without naming it. A node comes back with empty memory.
+The trainer learns of faults as it would on a pod: from `membership`, or from a step that failed.
 """
 
 import itertools
@@ -22,25 +22,27 @@ from parallel.fabric.faults import Fault, FaultPlan
 
 
 class NodeFailure(RuntimeError):
-    """A computation failed because a node that takes part is gone. It does not know which."""
+    """A computation failed because a node that takes part was lost; the error cannot say which."""
 
     def __init__(self, step: int):
         super().__init__(
-            f"step {step} failed: a node that takes part is gone; ask the membership which."
+            f"step {step} failed: a node that takes part was lost; ask the membership which."
         )
 
 
 class Fired(NamedTuple):
+    """A fault of the plan that has happened."""
+
     fault: Fault
     at: float  # seconds since the epoch
 
 
 class EmulatedCluster:
-    """`num_nodes` nodes of `gpus_per_node` devices, whose hearts beat in one thread until `close`.
+    """`num_nodes` nodes of `gpus_per_node` devices; a thread sends their heartbeats until `close`.
 
-    `membership` is what a trainer may look at; `lost` and `fired` are the truth, for tests and
-    reports. Losing a node deletes its part of every array that lives in this process, whoever made
-    it, and of arrays put there later, at the latest when the next step begins.
+    A trainer may look at `membership` only; `lost` and `fired` are the truth for tests and reports.
+    Losing a node deletes its part of every array of this process, also of arrays that are put there
+    later: of those at the latest when the next step begins.
     """
 
     def __init__(
@@ -67,45 +69,46 @@ class EmulatedCluster:
         self.fired: list[Fired] = []
         self._plan = plan
         self._node_of = {device: node for node, gpus in self.devices.items() for device in gpus}
-        self._torn = weakref.WeakValueDictionary()  # id -> array of which a part was deleted
+        # Arrays of which a part was deleted, by id.
+        self._torn: weakref.WeakValueDictionary[int, jax.Array] = weakref.WeakValueDictionary()
         self._closing = threading.Event()
         self._beat()
-        self._hearts = threading.Thread(
-            target=self._beat_on, args=(heartbeat_s,), name="hearts", daemon=True
+        self._heartbeats = threading.Thread(
+            target=self._keep_beating, args=(heartbeat_s,), name="heartbeats", daemon=True
         )
-        self._hearts.start()
+        self._heartbeats.start()
 
     def __enter__(self) -> "EmulatedCluster":
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
+        """Ends the heartbeats."""
         self._closing.set()
-        self._hearts.join()
+        self._heartbeats.join()
 
     def node_of(self, device: jax.Device) -> int:
+        """The node that `device` belongs to."""
         return self._node_of[device]
 
     def reach(self, step: int, moment: str) -> None:
-        """Lets happen what the plan has for this moment; a repeated step does not repeat its
-        faults.
-        """
+        """Lets the faults of this moment happen; a repeated step does not repeat its faults."""
         self._fire(step, moment)
 
-    def run(self, fn: Callable, *args: Any, step: int) -> Any:
-        """Calls `fn(*args)` as a step of all the nodes that hold a part of its arguments or
-        results.
+    def run(self, fn: Callable[..., Any], *args: Any, step: int) -> Any:
+        """Calls `fn(*args)` as a step of all nodes that hold a part of its arguments or results.
 
-        Raises NodeFailure if one of them is gone, or goes in the middle; then there are no results.
-        Arguments are looked at before they are dispatched, because XLA on CPUs crashes on an array
-        with deleted parts. Arrays that `fn` closes over are out of sight: pass them.
+        Arguments are checked before the call, because XLA on CPUs crashes on an array with deleted
+        parts. Arrays that `fn` closes over cannot be checked: pass them.
+
+        Raises: NodeFailure if one of these nodes is lost, or gets lost meanwhile.
         """
         self._wipe()
         if any(map(self._is_torn, _arrays(args))):
             raise NodeFailure(step)
-        nodes = self._nodes(args)  # now, since the arguments may be donated
+        nodes = self._nodes(args)  # before the call, which may donate the arguments
         results = fn(*args)
         nodes |= self._nodes(results)
         if self._fire(step, "during"):
@@ -121,38 +124,41 @@ class EmulatedCluster:
                 assert shard.data.is_deleted(), f"{array.aval} still has data on {shard.device}"
 
     def _fire(self, step: int, moment: str) -> bool:
-        """Lets the faults that are due happen, each once; whether there were any."""
+        """Lets the faults of this moment happen, each once, and tells whether there were any."""
         done = {fault for fault, _ in self.fired}
         due = [fault for fault in self._plan.at(step, moment) if fault not in done]
         for kind, faults in itertools.groupby(due, key=lambda fault: fault.kind):
             nodes = frozenset(fault.node for fault in faults)
-            if kind == "lose":
-                self.lost |= nodes  # all at once: nodes lost together miss the same beats
-                self._wipe()
-            else:
-                self._take_back(nodes & self.lost)  # the moment of a loss may never have come
+            match kind:
+                case "lose":
+                    self.lost |= nodes  # all at once: nodes lost together miss the same heartbeats
+                    self._wipe()
+                case "back":
+                    self._take_back(nodes & self.lost)  # the moment of a loss may never have come
+                case _:
+                    raise AssertionError(f"a fault of kind {kind!r} cannot be emulated.")
             self.fired += [Fired(fault, time.time()) for fault in due if fault.kind == kind]
         return bool(due)
 
     def _take_back(self, nodes: frozenset[int]) -> None:
-        alive = self.membership.alive()
-        while alive & nodes:  # a node takes longer to start than to be missed
-            alive = self.membership.wait_until_changed(
-                alive, limit_s=10 + 2 * self.membership.timeout_s
-            )
-        self._wipe()  # what was put there meanwhile never was
+        """Starts `nodes` again, once the membership knows that they were lost."""
+        limit_s = 10 + 2 * self.membership.timeout_s
+        members = self.membership.members()
+        while members.nodes & nodes:
+            members = self.membership.wait_until_changed(members, limit_s)
+        self._wipe()  # deletes what was put on them meanwhile
         self.lost -= nodes
         self._beat()
 
     def _beat(self) -> None:
         self.membership.beat(*(self.devices.keys() - self.lost))
 
-    def _beat_on(self, heartbeat_s: float) -> None:
+    def _keep_beating(self, heartbeat_s: float) -> None:
         while not self._closing.wait(heartbeat_s):
             self._beat()
 
     def _wipe(self) -> None:
-        """Deletes what lies on lost nodes, and remembers the arrays that are torn by it."""
+        """Deletes what lies on lost nodes, and remembers the arrays that lose a part by it."""
         found = self._on_lost_nodes()
         self._torn.update({id(array): array for array, _ in found})
         for _, lost_shards in found:
@@ -173,7 +179,7 @@ class EmulatedCluster:
     def _is_torn(self, array: jax.Array) -> bool:
         if isinstance(array.dtype, np.dtype):
             return id(array) in self._torn
-        # Random keys: it is the array inside that was torn.
+        # Of random keys, the array inside is what was torn.
         return array.is_deleted() or any(shard.data.is_deleted() for shard in shards(array))
 
     def _nodes(self, tree: Any) -> set[int]:

@@ -1,52 +1,49 @@
-"""Who is alive, from heartbeats only."""
+"""Which nodes are alive, from heartbeats only."""
 
+import dataclasses
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
 
-class Alive(frozenset):
+@dataclasses.dataclass(frozen=True)
+class Members:
     """The nodes alive at one moment.
 
-    Two equal sets of different epochs are not the same members: somebody went and came back in
-    between, with empty memory. So each node's number of arrivals is part of it.
+    The same nodes at different epochs are different members: in between, a node was lost and came
+    back with empty memory. The number of arrivals of each node says which one.
     """
 
+    nodes: frozenset[int]
     epoch: int  # how often the members had changed until then
     arrivals: Mapping[int, int]  # node -> how often it had come
 
-    def __new__(cls, arrivals: Mapping[int, int], nodes: Iterable[int], epoch: int) -> "Alive":
-        alive = super().__new__(cls, nodes)
-        alive.epoch, alive.arrivals = epoch, dict(arrivals)
-        return alive
+    def lost_since(self, before: "Members") -> frozenset[int]:
+        """Nodes of `before` that were lost after it, even if they came back."""
+        return frozenset(n for n in before.nodes if n not in self.nodes or self._came(n, before))
 
-    def came_since(self, before: "Alive") -> frozenset[int]:
-        """Nodes that are there and were not, or not without a break."""
-        return frozenset(
-            n for n in self if n not in before or self.arrivals[n] > before.arrivals[n]
-        )
+    def back_since(self, before: "Members") -> frozenset[int]:
+        """Nodes of now that came after `before`, even if they were there then, too."""
+        return frozenset(n for n in self.nodes if n not in before.nodes or self._came(n, before))
 
-    def gone_since(self, before: "Alive") -> frozenset[int]:
-        """Nodes that were there and have been away since, if they came back or not."""
-        return frozenset(
-            n for n in before if n not in self or self.arrivals[n] > before.arrivals[n]
-        )
+    def _came(self, node: int, before: "Members") -> bool:
+        return self.arrivals[node] > before.arrivals[node]
 
 
 class Membership:
-    """Listens to the nodes' hearts.
+    """Receives the heartbeats of the nodes.
 
-    A node is gone when it has been silent for more than `timeout_s` while others were heard, and
-    back when it beats again. A silence of everybody counts for a quarter of `timeout_s` at most,
-    however long it is: a supervisor that stalled, or a machine that starved, hears some hearts
-    before others when it wakes, and must take none of them for dead. So nobody is missed when all
-    fall silent: nobody is left to outlive them.
+    A node is lost when it has been silent for more than `timeout_s` while others were heard, and
+    back with its next heartbeat. While no node is heard, at most a quarter of `timeout_s` counts as
+    silence, however long it lasts: a supervisor that stalled, or a machine without free cores,
+    receives some heartbeats before others afterwards, and must not take those others for lost. So
+    nodes that all fall silent together are never called lost.
 
     >>> seconds = iter([0.0, 1.0, 2.0, 3.0])
-    >>> members = Membership(num_nodes=3, timeout_s=2.0, clock=lambda: next(seconds))
-    >>> members.beat(0, 1); members.beat(1); members.beat(1, 2)
-    >>> members.alive()
-    Alive({0, 1, 2})
+    >>> membership = Membership(num_nodes=3, timeout_s=2.0, clock=lambda: next(seconds))
+    >>> membership.beat(0, 1); membership.beat(1); membership.beat(1, 2)
+    >>> membership.members()
+    Members(nodes=frozenset({0, 1, 2}), epoch=2, arrivals={0: 1, 1: 1, 2: 1})
     """
 
     def __init__(
@@ -56,10 +53,9 @@ class Membership:
         self.timeout_s = timeout_s
         self._clock = clock
         self._heard_at = clock()
-        self._now = 0.0  # seconds, less what was too much of every common silence
+        self._now = 0.0  # seconds, without the part of common silences that does not count
         self._last_beat: dict[int, float] = {}  # node -> that time
-        self._arrivals: dict[int, int] = {}
-        self._alive = Alive({}, (), epoch=0)
+        self._members = Members(frozenset(), epoch=0, arrivals={})
         self._changed = threading.Condition()
 
     def beat(self, *nodes: int) -> None:
@@ -67,34 +63,41 @@ class Membership:
         for node in nodes:
             if not 0 <= node < self.num_nodes:
                 raise ValueError(
-                    f"heard a beat of node {node}, but the nodes are 0 to {self.num_nodes - 1}; "
-                    "start that node with an index of this cluster."
+                    f"a heartbeat came from node {node}, but the nodes are 0 to "
+                    f"{self.num_nodes - 1}; start that node with an index of this cluster."
                 )
         with self._changed:
             heard_at = self._clock()
             self._now += min(heard_at - self._heard_at, self.timeout_s / 4)
             self._heard_at = heard_at
             self._last_beat.update(dict.fromkeys(nodes, self._now))
-            alive = {
+            alive = frozenset(
                 node for node, beat in self._last_beat.items() if self._now - beat <= self.timeout_s
-            }
-            if alive != self._alive:
-                for node in alive - self._alive:
-                    self._arrivals[node] = self._arrivals.get(node, 0) + 1
-                self._alive = Alive(self._arrivals, alive, self._alive.epoch + 1)
+            )
+            if alive != self._members.nodes:
+                self._members = self._next(alive)
                 self._changed.notify_all()
 
-    def alive(self) -> Alive:
-        return self._alive
+    def members(self) -> Members:
+        """The nodes that are alive now."""
+        return self._members
 
-    def wait_until_changed(self, known: Alive, limit_s: float) -> Alive:
-        """Returns who is alive as soon as that is of a later epoch than `known`."""
+    def wait_until_changed(self, known: Members, limit_s: float) -> Members:
+        """The members as soon as their epoch is later than that of `known`.
+
+        Raises: TimeoutError after `limit_s` seconds.
+        """
         with self._changed:
-            if self._changed.wait_for(lambda: self._alive.epoch != known.epoch, limit_s):
-                return self._alive
+            if self._changed.wait_for(lambda: self._members.epoch != known.epoch, limit_s):
+                return self._members
         raise TimeoutError(
-            f"in {limit_s} s no node went or came: alive are still {sorted(known)}, and a silent "
-            "one is gone "
-            f"after {self.timeout_s} s; if a step failed all the same, the reason is not a lost "
-            "node."
+            f"no node was lost or came back within {limit_s} s: nodes {sorted(known.nodes)} are "
+            f"still alive, and a silent node counts as lost after {self.timeout_s} s; if a step "
+            "failed all the same, a lost node is not the reason."
         )
+
+    def _next(self, alive: frozenset[int]) -> Members:
+        arrivals = dict(self._members.arrivals)
+        for node in alive - self._members.nodes:
+            arrivals[node] = arrivals.get(node, 0) + 1
+        return Members(alive, self._members.epoch + 1, arrivals)

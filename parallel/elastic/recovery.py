@@ -1,8 +1,8 @@
-"""The state on a new mesh, from whatever survived: live shards, and copies that a snapshot kept.
+"""The state on a new mesh, from what survived: live shards, and the copies of a snapshot.
 
-Never touches a shard on a lost device. A box that the new mesh wants where it already lies is taken
-over without a copy, one that lies elsewhere is sent, and one that no survivor has as such is
-composed on the host.
+Shards on lost devices are never read. A box that already lies where the new mesh wants it is reused
+without a copy, one that lies elsewhere is sent, and one that no survivor holds as such is composed
+on the host.
 """
 
 from collections.abc import Collection, Mapping
@@ -13,13 +13,12 @@ import numpy as np
 
 from parallel.elastic.snapshot import Box, Snapshot, boxes, shards
 
-Pieces = dict[
-    Box, dict[jax.Device, jax.Array]
-]  # every box that is left, and the devices that hold it
+# Of one leaf: every box that is left, and its block on each device that holds it.
+Pieces = dict[Box, dict[jax.Device, jax.Array]]
 
 
 class StateLost(RuntimeError):
-    """A part of the state is on no device that is left."""
+    """No device that is left holds some part of the state."""
 
     def __init__(self, path: str, box: Box):
         self.path, self.box = path, box
@@ -31,33 +30,39 @@ class StateLost(RuntimeError):
 
 
 def reassemble(
-    tree: Any, shardings: Any, lost: Collection[jax.Device], snapshot: Snapshot | None = None
+    tree: Any,
+    shardings: Any,
+    lost_devices: Collection[jax.Device],
+    snapshot: Snapshot | None = None,
 ) -> Any:
-    """Builds `tree` anew under `shardings`, a tree of the same structure, without the devices of
-    `lost`.
+    """Builds `tree` anew under `shardings`, reading nothing from `lost_devices`.
 
-    Needs arrays whose shards are all in reach of this process. Raises StateLost where survivors do
-    not cover. The result shares the buffers that did not move with `tree`: donate only one of the
-    two.
+    All shards of its arrays must be in reach of this process. The result shares the buffers that
+    did not move with `tree`: donate only one of the two.
+
+    Args:    shardings: a tree of the same structure.
+    Raises:  StateLost if the survivors do not hold all of it.
     """
-    pieces = _survivors(tree, lost, snapshot)
+    pieces = _survivors(tree, lost_devices, snapshot)
     gap = _first_gap(tree, pieces)
     if gap is not None:
         raise StateLost(*gap)
-    leaves, structure = jax.tree.flatten(tree)
-    wanted = structure.flatten_up_to(shardings)
-    return structure.unflatten(map(_rebuild, leaves, wanted, pieces))
+    of_leaf = jax.tree.unflatten(jax.tree.structure(tree), pieces)
+    return jax.tree.map(_rebuild, tree, shardings, of_leaf)
 
 
-def covers(tree: Any, lost: Collection[jax.Device], snapshot: Snapshot | None = None) -> bool:
-    """Whether `reassemble` has all it needs."""
-    return _first_gap(tree, _survivors(tree, lost, snapshot)) is None
+def covers(
+    tree: Any, lost_devices: Collection[jax.Device], snapshot: Snapshot | None = None
+) -> bool:
+    """Whether `reassemble` would find every part."""
+    return _first_gap(tree, _survivors(tree, lost_devices, snapshot)) is None
 
 
-def _survivors(tree: Any, lost: Collection[jax.Device], snapshot: Snapshot | None) -> list[Pieces]:
-    leaves = jax.tree.leaves(tree)
-    copies = snapshot.copies_of(leaves) if snapshot else [{}] * len(leaves)
-    lost = frozenset(lost)
+def _survivors(
+    tree: Any, lost_devices: Collection[jax.Device], snapshot: Snapshot | None
+) -> list[Pieces]:
+    leaves, lost = jax.tree.leaves(tree), frozenset(lost_devices)
+    copies = snapshot.copies_of(leaves) if snapshot else ({},) * len(leaves)
     return [_pieces(leaf, kept, lost) for leaf, kept in zip(leaves, copies, strict=True)]
 
 
@@ -67,7 +72,7 @@ def _pieces(leaf: jax.Array, kept: Mapping[Box, jax.Array], lost: frozenset[jax.
     blocks += [(box, copy.device, copy) for box, copy in kept.items() if not copy.is_deleted()]
     pieces: Pieces = {}
     for box, device, data in blocks:
-        # A node that went and came back stands among the living with its memory empty.
+        # A node that was lost and came back is alive, but its shards are deleted.
         if device not in lost and not data.is_deleted():
             pieces.setdefault(box, {})[device] = data
     return pieces
@@ -82,28 +87,30 @@ def _first_gap(tree: Any, pieces: list[Pieces]) -> tuple[str, Box] | None:
 
 
 def _rebuild(leaf: jax.Array, sharding: jax.sharding.Sharding, pieces: Pieces) -> jax.Array:
-    blocks, composed = [], {}
+    composed: dict[Box, np.ndarray] = {}
+    blocks = []
     for device, box in boxes(sharding, leaf.shape).items():
-        if box in pieces:
-            block = pieces[box].get(device)
-            source = next(iter(pieces[box].values())) if block is None else block
+        held = pieces.get(box, {})
+        if device in held:
+            block = held[device]
+        elif held:
+            block = jax.device_put(next(iter(held.values())), device)
         else:
             if box not in composed:
                 composed[box] = _compose(box, pieces, leaf.dtype)
-            block, source = None, composed[box]
-        blocks.append(jax.device_put(source, device) if block is None else block)
+            block = jax.device_put(composed[box], device)
+        blocks.append(block)
     return jax.make_array_from_single_device_arrays(leaf.shape, sharding, blocks)
 
 
 def _compose(box: Box, pieces: Pieces, dtype: np.dtype) -> np.ndarray:
-    """The block at `box`, from the parts of it that other boxes hold (those are disjoint)."""
+    """The block at `box`, from the other boxes that overlap it (these are disjoint)."""
     block = np.empty([stop - start for start, stop in box], dtype)
     for other, held in pieces.items():
         overlap = [(max(a, c), min(b, d)) for (a, b), (c, d) in zip(box, other, strict=True)]
         if all(start < stop for start, stop in overlap):
-            block[_inside(overlap, box)] = np.asarray(next(iter(held.values())))[
-                _inside(overlap, other)
-            ]
+            source = np.asarray(next(iter(held.values())))
+            block[_inside(overlap, box)] = source[_inside(overlap, other)]
     return block
 
 

@@ -25,16 +25,16 @@ def boxes(sharding: jax.sharding.Sharding, shape: tuple[int, ...]) -> dict[jax.D
 
 
 def shards(leaf: jax.Array) -> Sequence[jax.Shard]:
-    """The shards of `leaf`, deleted or not, even where jax gives up the array as a whole.
+    """The shards of `leaf`, deleted or not, even where JAX calls the whole array deleted.
 
-    It does so when the shard of an array's first device is deleted, although the others live on: in
-    the list that jax made when somebody first asked for it. No list, and deleted (as donated arrays
-    are): no shards.
+    JAX does so once the shard of the array's first device is deleted. The other shards still exist,
+    in the list that JAX cached when `addressable_shards` was first read. A deleted array without
+    that list, such as a donated one, has no shards.
     """
-    made = vars(leaf).get("addressable_shards")
-    if made is None:
+    cached: Sequence[jax.Shard] | None = vars(leaf).get("addressable_shards")
+    if cached is None:
         return [] if leaf.is_deleted() else leaf.addressable_shards
-    return made
+    return cached
 
 
 def holders(leaf: jax.Array) -> dict[Box, list[jax.Device]]:
@@ -46,8 +46,9 @@ def holders(leaf: jax.Array) -> dict[Box, list[jax.Device]]:
 
 
 def replicas(tree: Any, node_of_device: Callable[[jax.Device], int]) -> int:
-    """The least number of distinct nodes that hold any one box of any leaf: 2 or more outlive every
-    node.
+    """The least number of distinct nodes that hold the same box, over all boxes of all leaves.
+
+    With 2 or more, every box survives the loss of any one node.
     """
     return min(
         len(set(map(node_of_device, devices)))
@@ -57,10 +58,10 @@ def replicas(tree: Any, node_of_device: Callable[[jax.Device], int]) -> int:
 
 
 def keepers(groups: Sequence[Sequence[int]]) -> dict[int, int]:
-    """Who keeps whose state: neighbours on a ring in pairs, so that the copy travels one hop.
+    """The keeper of each node: ring neighbours keep for each other in pairs, one hop apart.
 
-    An unpaired last node gives to its previous one, a ring of one node to the first node of the
-    next ring, and a node that is alone in the world has no keeper.
+    The keeper of an unpaired last node is the one before it, that of a ring of one node is the
+    first node of the next ring. A node that is alone has no keeper.
 
     >>> keepers([(0, 1, 3), (4,)])
     {0: 1, 1: 0, 3: 1, 4: 0}
@@ -81,15 +82,16 @@ def keepers(groups: Sequence[Sequence[int]]) -> dict[int, int]:
 class Snapshot:
     """Copies of the boxes that only one node held, of one tree at one step.
 
-    It remembers the very arrays it was taken of (without keeping them alive) and serves no others:
-    the shards of one step completed with copies of another would be a state that never was.
+    A snapshot has weak references to the arrays that it was taken of, and is refused for others:
+    shards of one step completed with copies of another would be a state of no step.
     """
 
     step: int
     copies: tuple[dict[Box, jax.Array], ...]  # one dict for every leaf
-    leaves: tuple[weakref.ref, ...]
+    leaves: tuple[weakref.ref[jax.Array], ...]
 
     def copies_of(self, leaves: Sequence[jax.Array]) -> tuple[dict[Box, jax.Array], ...]:
+        """The copies, one dict for each of `leaves`, which must be the arrays they are of."""
         same = len(leaves) == len(self.leaves) and all(
             ref() is leaf for ref, leaf in zip(self.leaves, leaves, strict=True)
         )
@@ -102,19 +104,20 @@ class Snapshot:
 def keep(
     tree: Any, keeper_of: Mapping[int, int], devices: Mapping[int, Sequence[jax.Device]], step: int
 ) -> Snapshot:
-    """Copies every box that lives on one node only to that node's keeper, to the GPU of the same
-    number.
+    """Copies every box that only one node holds to the same GPU of that node's keeper.
 
-    Starts the copies and does not wait for them. Cost: one send of the unreplicated state, nothing
+    Starts the copies and does not wait for them. Cost: one send of the unreplicated state; nothing
     where replicas exist.
     """
     place = {
         device: (node, gpu) for node, gpus in devices.items() for gpu, device in enumerate(gpus)
     }
     leaves = jax.tree.leaves(tree)
-    sources, targets, labels = [], [], []
+    sources: list[jax.Array] = []
+    targets: list[jax.Device] = []
+    labels: list[tuple[int, Box]] = []
     for at, leaf in enumerate(leaves):
-        shard_on = None
+        shard_on: dict[jax.Device, jax.Array] = {}
         for box, held_by in holders(leaf).items():
             node, gpu = place[held_by[0]]
             if node not in keeper_of or any(place[device][0] != node for device in held_by):

@@ -1,17 +1,18 @@
-"""The way of a fault: agree on who is there, then placement, circuits, mesh.
+"""The mesh after a fault: agree on the members, then placement, circuits, mesh.
 
-A generation is the n-th mesh of a run. The supervisor forms the first one and, whenever nodes go or
-come, the next, changing as few rings as it can. What it needs of the trainer (programs, state)
-stays with the trainer.
+A generation is the n-th mesh of a run. The supervisor forms the first one and, whenever nodes are
+lost or come back, the next one, and changes as few rings as it can. Programs and state belong to
+the trainer.
 """
 
 import dataclasses
 import time
+from collections.abc import Callable
 
 from jax.sharding import Mesh
 
 from parallel.elastic.inject import EmulatedCluster
-from parallel.elastic.membership import Alive
+from parallel.elastic.membership import Members
 from parallel.fabric.placement import Placement, place, rearrange
 from parallel.fabric.topology import Topology
 from parallel.fabric.transceiver import Switchboard, Switching
@@ -19,7 +20,7 @@ from parallel.spmd.mesh import Layout, make_mesh
 
 
 class NotEnoughNodes(RuntimeError):
-    """No ring can be formed of the nodes that are left."""
+    """The nodes that are left cannot form a ring."""
 
 
 class Stopwatch:
@@ -30,11 +31,13 @@ class Stopwatch:
     {'notice': 1.0, 'placement': 0.5}
     """
 
-    def __init__(self, clock=time.perf_counter):
-        self._clock, self._last = clock, clock()
+    def __init__(self, clock: Callable[[], float] = time.perf_counter):
+        self._clock = clock
+        self._last = clock()
         self.phases: dict[str, float] = {}
 
     def lap(self, phase: str) -> None:
+        """Ends `phase`, which began with the end of the one before."""
         now = self._clock()
         self.phases[phase] = self.phases.get(phase, 0.0) + now - self._last
         self._last = now
@@ -45,7 +48,7 @@ class Generation:
     """The n-th mesh of a run, and the rings that it lies on."""
 
     number: int
-    alive: Alive
+    members: Members
     placement: Placement
     switching: Switching
     mesh: Mesh
@@ -65,48 +68,50 @@ class Supervisor:
         gpus_per_node: int,
         limit_s: float = 10.0,
     ):
-        self.cluster, self.topology, self.layout, self.limit_s = cluster, topology, layout, limit_s
+        self.cluster = cluster
+        self.topology = topology
+        self.layout = layout
+        self.limit_s = limit_s
         self.nodes_per_group = layout.nodes_per_group(gpus_per_node)
         self.board = Switchboard(topology, gpus_per_node)
 
     def first(self) -> Generation:
         """The mesh that a run starts on."""
-        alive = self.cluster.membership.alive()
-        placement = place(self.topology, self._failed(alive), self.nodes_per_group)
-        return self._form(0, alive, placement, Stopwatch())
+        members = self.cluster.membership.members()
+        placement = place(self.topology, self._failed(members), self.nodes_per_group)
+        return self._form(0, members, placement, Stopwatch())
 
-    def next(self, now: Generation, failed: bool, watch: Stopwatch) -> Generation:
+    def next(self, now: Generation, after_failure: bool, watch: Stopwatch) -> Generation:
         """The mesh after `now`, with the seconds of each phase in `watch`.
 
-        Args:    failed: a step has failed, so someone must be gone: wait until the membership says who.
-        Raises:  NotEnoughNodes; TimeoutError if nobody turns out to be gone.
+        Args:    after_failure: a step has failed, so a node was lost: wait for the membership.
+        Raises:  NotEnoughNodes; TimeoutError if a step failed although no node was lost.
         """
-        alive = self.cluster.membership.alive()
-        if failed and alive.epoch == now.alive.epoch:
-            alive = self.cluster.membership.wait_until_changed(now.alive, self.limit_s)
+        members = self.cluster.membership.members()
+        if after_failure and members.epoch == now.members.epoch:
+            members = self.cluster.membership.wait_until_changed(now.members, self.limit_s)
         watch.lap("notice")
-        placement = rearrange(
-            now.placement, self.topology, self._failed(alive), self.nodes_per_group
-        )
-        return self._form(now.number + 1, alive, placement, watch)
+        failed = self._failed(members)
+        placement = rearrange(now.placement, self.topology, failed, self.nodes_per_group)
+        return self._form(now.number + 1, members, placement, watch)
 
-    def _failed(self, alive: Alive) -> frozenset[int]:
-        return frozenset(range(self.topology.num_nodes)) - alive
+    def _failed(self, members: Members) -> frozenset[int]:
+        """The nodes that a placement must leave out."""
+        return frozenset(range(self.topology.num_nodes)) - members.nodes
 
     def _form(
-        self, number: int, alive: Alive, placement: Placement, watch: Stopwatch
+        self, number: int, members: Members, placement: Placement, watch: Stopwatch
     ) -> Generation:
         if not placement.groups:
             raise NotEnoughNodes(
-                f"no ring can be formed of the nodes that are left, {sorted(alive)}: "
-                f"tensor={self.layout.tensor} "
-                f"needs {self.nodes_per_group} nodes, each at most {self.topology.hops} from the "
-                "next; "
-                "repair nodes and start again with the same command."
+                f"no ring can be formed of the nodes that are left, {sorted(members.nodes)}: "
+                f"tensor={self.layout.tensor} needs {self.nodes_per_group} nodes, each at most "
+                f"{self.topology.hops} from the next; repair nodes and start again with the same "
+                "command."
             )
         watch.lap("placement")
-        switching = self.board.apply(self.board.switch(placement.groups, self._failed(alive)))
+        switching = self.board.apply(self.board.switch(placement.groups, self._failed(members)))
         watch.lap("circuits")
         mesh = make_mesh(self.topology, placement.groups, self.layout, self.cluster.devices)
         watch.lap("mesh")
-        return Generation(number, alive, placement, switching, mesh)
+        return Generation(number, members, placement, switching, mesh)

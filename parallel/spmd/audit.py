@@ -1,12 +1,11 @@
-"""The compiled program as the witness: which collectives it has, over which axes, and over which
-circuits.
+"""What a compiled program communicates: which collectives, over which axes and which circuits.
 
-    compiled.as_text() ──▶ audit ──▶ foreign    what uses a ring and is not a one-hop send: must be nothing
-                                 ──▶ unlit      sends between GPUs that no live circuit joins: must be none
+    compiled.as_text() ──▶ audit ──▶ foreign    uses a ring and is no one-hop send: must be empty
+                                 ──▶ unlit      sent where no live circuit is: must be empty
                                  ──▶ loads      bytes on every link
 
 A partition of the program is a place in the flattened mesh, so one audit holds for every set of
-devices that the program is loaded onto; what changes with the devices is where they are: `places`.
+devices that the program is loaded onto; only `places` depends on the devices.
 """
 
 import dataclasses
@@ -14,6 +13,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
+import jax
 import numpy as np
 from jax.sharding import Mesh
 
@@ -28,7 +28,7 @@ class Collective:
     """A collective of the program, and how often it runs."""
 
     kind: str
-    axes: tuple[str, ...]  # over which it communicates; () where every device keeps to itself
+    axes: tuple[str, ...]  # over which it communicates; () where nothing leaves a device
     bytes: int  # that a device sends each time
     pairs: tuple[tuple[int, int], ...]  # of sends: (from, to), as places in the flattened mesh
     one_hop: bool  # sends only, each to a neighbour on one axis
@@ -45,32 +45,38 @@ def audit(hlo_text: str, mesh_shape: Mapping[str, int]) -> list[Collective]:
     if hlo.num_partitions(hlo_text) != size:
         raise ValueError(
             f"the program is for {hlo.num_partitions(hlo_text)} devices, but a mesh of "
-            f"{dict(mesh_shape)} has {size}; "
-            "pass the shape of the mesh that it was compiled for."
+            f"{dict(mesh_shape)} has {size}; pass the shape of the mesh that it was compiled for."
         )
-    rows: Counter = Counter()
+    count_of: Counter[Collective] = Counter()
     for found in hlo.communications(hlo_text):
         pairs = tuple((a, b) for a, b in found.pairs if a != b)
         axes = _axes(pairs or found.groups, mesh_shape)
         known = [trips for trips in found.trips if trips is not None]
         row = Collective(
-            found.kind, axes, _sent(found, axes), pairs, bool(pairs) and _one_hop(pairs, mesh_shape),
-            count=0, open_loops=len(found.trips) - len(known),
-        )  # fmt: skip
-        rows[row] += math.prod(known)
-    return [dataclasses.replace(row, count=count) for row, count in rows.items()]
+            kind=found.kind,
+            axes=axes,
+            bytes=_sent(found, axes),
+            pairs=pairs,
+            one_hop=bool(pairs) and _one_hop(pairs, mesh_shape),
+            count=0,
+            open_loops=len(found.trips) - len(known),
+        )
+        count_of[row] += math.prod(known)
+    return [dataclasses.replace(row, count=count) for row, count in count_of.items()]
 
 
 def foreign(collectives: Iterable[Collective]) -> list[Collective]:
-    """What communicates over a ring axis and is not made of sends between ring neighbours; the
-    promise is: nothing.
+    """What communicates over a ring axis and is not made of sends between ring neighbours.
+
+    For every program of this project it is empty.
     """
     return [c for c in collectives if _on_ring(c) and not c.one_hop]
 
 
-def places(mesh: Mesh, devices: Mapping[int, Sequence]) -> list[Gpu]:
-    """(node, gpu) of every place in the flattened mesh, given the devices of each node by GPU
-    number.
+def places(mesh: Mesh, devices: Mapping[int, Sequence[jax.Device]]) -> list[Gpu]:
+    """(node, gpu) of every place in the flattened mesh.
+
+    Args:  devices: of each node, by GPU number.
     """
     place_of = {
         device: (node, gpu) for node, its in devices.items() for gpu, device in enumerate(its)
@@ -81,9 +87,7 @@ def places(mesh: Mesh, devices: Mapping[int, Sequence]) -> list[Gpu]:
 def unlit(
     collectives: Iterable[Collective], places: Sequence[Gpu], circuits: Iterable[Circuit]
 ) -> list[tuple[Gpu, Gpu]]:
-    """Pairs of GPUs between which the program sends over a ring axis, though no live circuit joins
-    them.
-    """
+    """Pairs of GPUs between which the program sends over a ring axis without a live circuit."""
     lit = {frozenset(circuit[:2]) for circuit in circuits}
     pairs = dict.fromkeys(
         (places[a], places[b]) for c in collectives if _on_ring(c) for a, b in c.pairs
@@ -103,11 +107,13 @@ class Load:
 
 def loads(collectives: Iterable[Collective], places: Sequence[Gpu]) -> list[Load]:
     """The sends over ring axes, summed for every link, in the order of the GPUs."""
-    once, repeated = Counter(), Counter()
+    once: Counter[tuple[Gpu, Gpu]] = Counter()
+    repeated: Counter[tuple[Gpu, Gpu]] = Counter()
     for c in filter(_on_ring, collectives):
+        total = repeated if c.open_loops else once
         for a, b in c.pairs:
-            (repeated if c.open_loops else once)[places[a], places[b]] += c.count * c.bytes
-    return [Load(*link, once[link], repeated[link]) for link in sorted(once | repeated)]
+            total[places[a], places[b]] += c.count * c.bytes
+    return [Load(a, b, once[a, b], repeated[a, b]) for a, b in sorted(once | repeated)]
 
 
 def table(loads: Iterable[Load]) -> str:
@@ -117,15 +123,11 @@ def table(loads: Iterable[Load]) -> str:
     from node.gpu   to node.gpu         bytes   and per iteration
               0.0           1.0            96                4096
     """
-
-    def row(source, target, once, repeated):
-        return f"{source:>13}{target:>14}{once:>14}{repeated:>20}"
-
-    lines = [row("from node.gpu", "to node.gpu", "bytes", "and per iteration")]
+    lines = [("from node.gpu", "to node.gpu", "bytes", "and per iteration")]
     for load in loads:
         source, target = (f"{node}.{gpu}" for node, gpu in (load.source, load.target))
-        lines.append(row(source, target, load.bytes, load.bytes_per_iteration))
-    return "\n".join(lines)
+        lines.append((source, target, str(load.bytes), str(load.bytes_per_iteration)))
+    return "\n".join(f"{a:>13}{b:>14}{once:>14}{each:>20}" for a, b, once, each in lines)
 
 
 def _on_ring(collective: Collective) -> bool:
@@ -143,9 +145,7 @@ def _axes(groups: Sequence[Sequence[int]], mesh_shape: Mapping[str, int]) -> tup
 
 
 def _one_hop(pairs: Sequence[tuple[int, int]], mesh_shape: Mapping[str, int]) -> bool:
-    """Whether each pair differs by one place on one axis, taken as a circle, and is equal on all
-    others.
-    """
+    """Whether each pair is neighbours on one axis, taken as a circle, and equal on all others."""
     sizes = np.array(list(mesh_shape.values()))[:, None]
     a, b = (
         np.array(np.unravel_index(np.array(ends), sizes.ravel()))
@@ -156,7 +156,7 @@ def _one_hop(pairs: Sequence[tuple[int, int]], mesh_shape: Mapping[str, int]) ->
 
 
 def _sent(found: hlo.Communication, axes: tuple[str, ...]) -> int:
-    """Bytes that a device sends: what the best algorithm of each kind needs."""
+    """Bytes that a device sends with the best algorithm of each kind."""
     if not axes:
         return 0
     members = max(map(len, found.groups), default=1)

@@ -1,14 +1,14 @@
 """Programs compiled once per mesh shape and loaded onto any devices in a fraction of a second.
 
-Which nodes will fail cannot be known, and there are too many sets of survivors to compile for. But
-the program of a mesh depends only on its shape: the devices enter as a list of ids. So a program is
+Nobody knows which nodes will fail, and there are too many sets of survivors to compile for. But the
+program of a mesh depends only on its shape: the devices enter as a list of ids. So a program is
 compiled against a stand-in mesh, serialized, and loaded with the ids of the devices that are there.
-After a failure nothing is compiled if the smaller shape was compiled before, which `prepare` does
-in the background.
+After a failure nothing is compiled if the smaller shape was compiled before; the trainer calls
+`prepare` for that in the background.
 
-A program has to come fresh from the compiler. On CPUs XLA cannot serialize again what it has
-deserialized, neither what was relocated nor what came out of JAX's compilation cache; the program
-loads, and fails when it runs.
+Only a program fresh from the compiler can be serialized. On CPUs XLA cannot serialize again what it
+has deserialized, neither a relocated program nor one from JAX's compilation cache: the copy loads,
+and fails when it runs.
 
 Uses two private parts of JAX (0.10, 0.11): the unpickler of
 `jax.experimental.serialize_executable`, whose public form can load a program only onto the devices
@@ -29,23 +29,23 @@ from jax.sharding import Mesh
 
 from parallel.spmd.mesh import stand_in
 
-# What it takes that a program comes to its end, with the same bits every time. On CPUs devices that
-# wait for each other hold threads of the pool over which XLA splits products: with 16 cores all of
-# them waited for ever, and how a product is split may depend on their number. On GPUs XLA adds with
-# atomics, in any order, and chooses kernels by racing them.
-REPRODUCIBLE = {
+# Compiler options with which every program ends, with the same bits every time. On CPUs, XLA splits
+# matrix products over a pool of threads, and emulated devices that wait for each other hold threads
+# of that pool: on 16 cores all threads waited for ever. How a product is split may also depend on
+# the number of cores. On GPUs, XLA adds with atomics, in any order, and chooses kernels by timing.
+REPRODUCIBLE: dict[str, dict[str, str | bool]] = {
     "cpu": {"xla_cpu_multi_thread_eigen": False},
     "gpu": {"xla_gpu_deterministic_ops": True},
 }
 
 
 class _Relocator(serialize_executable._JaxPjrtUnpickler):
-    """Unpickles a compiled program with every old device replaced by the new one in the same
-    place.
-    """
+    """Unpickles a compiled program, with the new device in the place of each old one."""
 
     def __init__(self, serialized: bytes, old: list[jax.Device], new: list[jax.Device]):
-        super().__init__(io.BytesIO(serialized), new[0].client, new)
+        super().__init__(  # type: ignore[no-untyped-call]
+            io.BytesIO(serialized), new[0].client, new
+        )
         self.devices_by_id = {a.id: b for a, b in zip(old, new, strict=True)}
         self.options = compiler.get_compile_options(
             num_replicas=1,
@@ -53,12 +53,12 @@ class _Relocator(serialize_executable._JaxPjrtUnpickler):
             device_assignment=np.array([[d.id for d in new]]),
         )
 
-    def persistent_load(self, pid):
+    def persistent_load(self, pid: tuple[Any, ...]) -> Any:
         if pid[0] == "exec":
             return self.backend.deserialize_executable(
                 pid[1], executable_devices=self.execution_devices, compile_options=self.options
             )
-        return super().persistent_load(pid)
+        return super().persistent_load(pid)  # type: ignore[no-untyped-call]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,12 +73,11 @@ class Portable:
     @classmethod
     def of(cls, compiled: jax.stages.Compiled, mesh: Mesh) -> "Portable":
         """`compiled`, made for the devices of `mesh`, to be loaded onto those of other meshes."""
-        return cls(*serialize_executable.serialize(compiled), mesh)
+        serialized, in_tree, out_tree = serialize_executable.serialize(compiled)
+        return cls(serialized, in_tree, out_tree, mesh)
 
     def on(self, mesh: Mesh) -> jax.stages.Compiled:
-        """Loads the program onto the devices of `mesh`, of the same shape as the one it was made
-        for.
-        """
+        """Loads the program onto the devices of `mesh`, whose shape equals that of `made_for`."""
         old = self.made_for
         assert old.devices.shape == mesh.devices.shape, (
             f"{old.shape} is not {mesh.shape}, and XLA would not notice."
@@ -98,23 +97,20 @@ class Program:
     """
 
     def __init__(self, lower: Callable[[Mesh], jax.stages.Lowered], devices: list[jax.Device]):
-        cache = jax.config.jax_enable_compilation_cache and jax.config.jax_compilation_cache_dir
+        cache = _compilation_cache()
         if cache and devices[0].platform == "cpu":
             raise ValueError(
-                f"JAX's compilation cache is on, in {cache!r}, and on CPUs what comes out of it "
-                "cannot be moved to "
-                "other devices; run with JAX_ENABLE_COMPILATION_CACHE=0."
+                f"JAX's compilation cache is on, in {cache!r}, and on CPUs a program from it "
+                "cannot be moved to other devices; run with JAX_ENABLE_COMPILATION_CACHE=0."
             )
         self._lower = lower
         self._devices = devices
-        self._compiled: dict[tuple, Portable] = {}
-        self._locks: dict[tuple, threading.Lock] = {}
+        self._compiled: dict[tuple[int, ...], Portable] = {}
+        self._locks: dict[tuple[int, ...], threading.Lock] = {}
         self._guard = threading.Lock()
 
     def prepare(self, shape: tuple[int, ...]) -> Portable:
-        """Compiles for a mesh shape unless that was done; two callers of one shape compile it
-        once.
-        """
+        """Compiles for a mesh shape, once even if several threads ask for it."""
         with self._guard:
             lock = self._locks.setdefault(shape, threading.Lock())
         with lock:
@@ -131,3 +127,9 @@ class Program:
     def on(self, mesh: Mesh) -> jax.stages.Compiled:
         """The program, ready to run on the devices of `mesh`."""
         return self.prepare(mesh.devices.shape).on(mesh)
+
+
+def _compilation_cache() -> str | None:
+    """The folder of JAX's compilation cache, if it is on."""
+    config: Any = jax.config  # its options are made at run time, so they have no types
+    return config.jax_compilation_cache_dir if config.jax_enable_compilation_cache else None

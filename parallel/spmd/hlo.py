@@ -1,15 +1,16 @@
 """What a compiled program communicates, read from its text (`compiled.as_text()`).
 
 A program is a list of computations, each a list of instructions; the one called ENTRY calls the
-others. The text is XLA's own and no stable format, so whatever looks like communication and cannot
-be read is refused: an audit must not overlook anything.
+others. XLA promises no stable format for this text, so anything that looks like communication and
+cannot be read is refused: an audit must not overlook anything.
 
-Collectives name those that talk to each other by partition, in one of four ways:
+A collective states by partition number which devices communicate, in one of four ways:
 
-    source_target_pairs={{0,1},{1,0}}                          0 sends to 1, and 1 to 0
-    replica_groups={{0,1},{2,3}}                               written out; {} is one group of all
-    replica_groups=[2,4]<=[4,2]T(1,0)                          0 .. 7 as 4 x 2, transposed, read as 2 groups of 4
-    replica_groups=mesh['a'=4,'b'=2], device_ids=([2,4]T(1,0)) {'a'}     over axis a; 'a':(2)2 is its minor half
+    source_target_pairs={{0,1},{1,0}}    0 sends to 1, and 1 to 0
+    replica_groups={{0,1},{2,3}}         written out; {} is one group of all
+    replica_groups=[2,4]<=[4,2]T(1,0)    0 .. 7 as 4 x 2, transposed, read as 2 groups of 4
+    replica_groups=mesh['a'=4,'b'=2], device_ids=([2,4]T(1,0)) {'a'}
+                                         over axis a; 'a':(2)2 is its minor half
 """
 
 import dataclasses
@@ -20,12 +21,16 @@ from typing import NamedTuple
 import numpy as np
 
 KINDS = (
-    "all-gather", "all-reduce", "all-to-all", "collective-broadcast", "collective-permute", "ragged-all-to-all",
+    "all-gather",
+    "all-reduce",
+    "all-to-all",
+    "collective-broadcast",
+    "collective-permute",
+    "ragged-all-to-all",
     "reduce-scatter",
-)  # fmt: skip
-COMMUNICATES = re.compile(
-    "all-|collective-|ragged-all|reduce-scatter|send|recv"
-)  # how such opcodes begin
+)
+# How opcodes that communicate begin.
+COMMUNICATES = re.compile("all-|collective-|ragged-all|reduce-scatter|send|recv")
 HEADER = re.compile(r"(ENTRY )?%([\w.-]+) .*\{$")
 INSTRUCTION = re.compile(r"\s+(?:ROOT )?%([\w.-]+) = (\(.*?\)|\S+) ([a-z][\w-]*)\((.*)")
 NAME = re.compile(r"%([\w.-]+)")
@@ -43,15 +48,13 @@ MESH = re.compile(
 
 @dataclasses.dataclass(frozen=True)
 class Communication:
-    """One collective, as the program comes to it."""
+    """One call of a collective."""
 
     kind: str  # one of KINDS
     bytes: int  # of a device's operands
     pairs: tuple[tuple[int, int], ...]  # (from, to), of a collective-permute
-    groups: tuple[tuple[int, ...], ...]  # who talks to whom, of all other kinds
-    trips: tuple[
-        int | None, ...
-    ]  # of the loops around it, the outermost first; None: the text does not say
+    groups: tuple[tuple[int, ...], ...]  # that communicate, of all other kinds
+    trips: tuple[int | None, ...]  # of the loops around it, outermost first; None: not stated
 
 
 class Instruction(NamedTuple):
@@ -77,10 +80,9 @@ def num_partitions(hlo_text: str) -> int:
 
 
 def communications(hlo_text: str) -> list[Communication]:
-    """Every collective in the order of the text, once for every call of the computation that it is
-    in.
+    """Every collective in the order of the text, once for each call of its computation.
 
-    Of a conditional all branches count.
+    All branches of a conditional count.
     """
     computations, entry = parse(hlo_text)
     reached: set[str] = set()
@@ -100,13 +102,14 @@ def communications(hlo_text: str) -> list[Communication]:
                 yield from walk(called, inside)
 
     found = list(walk(entry, ()))
-    talking = {
+    communicating = {
         name
         for name, body in computations.items()
         if any(communicates(i.opcode) for i in body.values())
     }
-    assert talking <= reached, (
-        f"nobody calls {talking - reached}, which communicate: a kind of call was overlooked."
+    assert communicating <= reached, (
+        f"{communicating - reached} communicate, but no call of them was found: a kind of call was "
+        "overlooked."
     )
     return found
 
@@ -114,7 +117,8 @@ def communications(hlo_text: str) -> list[Communication]:
 def parse(hlo_text: str) -> tuple[dict[str, dict[str, Instruction]], str]:
     """Computations by name, each its instructions by name; and the name of the entry."""
     computations: dict[str, dict[str, Instruction]] = {}
-    entry, body = "", {}
+    body: dict[str, Instruction] = {}
+    entry = ""
     for line in re.sub(r"/\*.*?\*/", "", hlo_text).splitlines():
         if header := HEADER.match(line):
             body = computations[header[2]] = {}
@@ -129,9 +133,7 @@ def parse(hlo_text: str) -> tuple[dict[str, dict[str, Instruction]], str]:
 
 
 def communicates(opcode: str) -> bool:
-    """Whether an opcode starts communication, in one go or, as `...-start`, to be waited for at
-    `...-done`.
-    """
+    """Whether an opcode starts communication; `...-start` does, its `...-done` only waits."""
     if opcode.removesuffix("-start") in KINDS:
         return True
     if COMMUNICATES.match(opcode) and not opcode.endswith("-done"):
@@ -148,18 +150,24 @@ def size_of(shape: str) -> int:
     (24, 20, 0)
     """
 
-    def bits(dtype: str) -> int:
-        stated = re.search(r"\d+", dtype)  # f8e4m3fn has 8
-        return int(stated[0]) if stated else 8 * (dtype == "pred")
-
-    elements = [(bits(dtype), dims.replace("<=", "")) for dtype, dims in ARRAY.findall(shape)]
+    elements = [(_bits(dtype), dims.replace("<=", "")) for dtype, dims in ARRAY.findall(shape)]
     return sum(-(-each * int(np.prod(_ints(dims))) // 8) for each, dims in elements)
 
 
-def _communication(instruction: Instruction, shapes: list[str], trips, size: int) -> Communication:
+def _bits(dtype: str) -> int:
+    """Bits of one element; a token has none."""
+    stated = re.search(r"\d+", dtype)  # f8e4m3fn has 8
+    if stated:
+        return int(stated[0])
+    return 8 if dtype == "pred" else 0
+
+
+def _communication(
+    instruction: Instruction, shapes: list[str], trips: tuple[int | None, ...], size: int
+) -> Communication:
     kind = instruction.opcode.removesuffix("-start")
     if kind == "ragged-all-to-all":
-        shapes = shapes[:1]  # the others say where what goes
+        shapes = shapes[:1]  # the others are offsets and sizes
     operand_bytes = sum(map(size_of, shapes))
     if kind != "collective-permute":
         return Communication(kind, operand_bytes, (), groups(instruction.rest, size), trips)
@@ -167,9 +175,8 @@ def _communication(instruction: Instruction, shapes: list[str], trips, size: int
     if not written:
         raise _unreadable(instruction.rest)
     ids = _ints(written[1])
-    return Communication(
-        kind, operand_bytes, tuple(zip(ids[::2], ids[1::2], strict=True)), (), trips
-    )
+    pairs = tuple(zip(ids[::2], ids[1::2], strict=True))
+    return Communication(kind, operand_bytes, pairs, (), trips)
 
 
 def groups(attributes: str, size: int) -> tuple[tuple[int, ...], ...]:
@@ -192,8 +199,8 @@ def groups(attributes: str, size: int) -> tuple[tuple[int, ...], ...]:
         raise _unreadable(attributes)
     if sorted(i for group in found_groups for i in group) != list(range(size)):
         raise ValueError(
-            f"groups {found_groups} are not a partition of {size} devices; the text is not "
-            "understood."
+            f"groups {found_groups} are not a partition of {size} devices; this form is not known "
+            "to the audit."
         )
     return found_groups
 
@@ -201,7 +208,7 @@ def groups(attributes: str, size: int) -> tuple[tuple[int, ...], ...]:
 def _over_axes(
     mesh: str, dims: str | None, permutation: str | None, axes: str
 ) -> tuple[tuple[int, ...], ...]:
-    """Groups over some axes, or parts of axes, of a mesh that XLA made up."""
+    """Groups over some axes, or parts of axes, of a mesh that XLA wrote with the collective."""
     sizes = {name: int(size) for name, size in re.findall(r"'([^']+)'=(\d+)", mesh)}
     total = int(np.prod(list(sizes.values())))
     ids = _iota(dims or str(total), permutation)
@@ -216,12 +223,8 @@ def _over_axes(
 def _iota(dims: str, permutation: str | None) -> np.ndarray:
     """0, 1, 2, ... in an array of these dimensions, transposed, flat."""
     shape = _ints(dims)
-    return (
-        np.arange(np.prod(shape))
-        .reshape(shape)
-        .transpose(_ints(permutation) if permutation else None)
-        .ravel()
-    )
+    ids = np.arange(np.prod(shape)).reshape(shape)
+    return ids.transpose(_ints(permutation) if permutation else None).ravel()
 
 
 def _ints(text: str) -> list[int]:
@@ -230,6 +233,6 @@ def _ints(text: str) -> list[int]:
 
 def _unreadable(attributes: str) -> ValueError:
     return ValueError(
-        f"cannot read who talks to whom in '{attributes[:200]}'; this form is not known to the "
-        "audit."
+        f"cannot read which devices communicate in '{attributes[:200]}'; this form is not known to "
+        "the audit."
     )

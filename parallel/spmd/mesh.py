@@ -28,7 +28,7 @@ class Layout:
     tensor: int
     fsdp: int = 1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.tensor < 1 or self.fsdp < 1:
             raise ValueError(
                 f"tensor={self.tensor}, fsdp={self.fsdp}: every axis needs a size of at least 1."
@@ -65,8 +65,11 @@ class Layout:
 
 
 def device_groups(
-    topology: Topology, groups: Sequence[Sequence[int]], layout: Layout, devices: Mapping
-):
+    topology: Topology,
+    groups: Sequence[Sequence[int]],
+    layout: Layout,
+    devices: Mapping[int, Sequence[jax.Device]],
+) -> list[list[jax.Device]]:
     """Devices of every tensor-parallel group in ring order, from the placement's groups."""
     if layout.tensor == 1:
         return [[device] for group in groups for node in group for device in devices[node]]

@@ -1,5 +1,4 @@
-"""Sums whose bits do not depend on grouping, so that the number of replicas leaves no trace in a
-run.
+"""Sums whose bits do not depend on grouping, so that a run ends alike with any number of replicas.
 
 Floating-point sums depend on their order; integer sums do not. A term is scaled by a power of two,
 rounded to an int32, and from there on added exactly, in any order and over any number of devices.
@@ -11,12 +10,16 @@ both are functions of the trajectory alone.
   N number of tensors   e exponents: term * 2**e is an integer of at most 31 - log2(terms) bits
 """
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 SUM_BITS = 30  # |sum| < 2**30 leaves a bit of room below int32's limit for rounding
-GROWTH_BITS = 3  # a maximum may grow 8-fold from one step to the next before the step is done again
-# and fall 128-fold: of a thousand terms in one sum, the largest then has 10 of its 20 bits left
+# From one step to the next a maximum may grow 8-fold (2**GROWTH_BITS) or fall 128-fold
+# (2**(SLACK_BITS - GROWTH_BITS)); beyond that the step is done again. In a sum of a thousand terms
+# each has 20 bits; after a 128-fold fall, the largest term uses 10 of them.
+GROWTH_BITS = 3
 SLACK_BITS = 10
 MAX_EXPONENT = 120  # 2**e and 2**-e stay normal float32 numbers
 
@@ -48,15 +51,16 @@ def fits(exponents_N: np.ndarray, max_abs_N: np.ndarray, terms: int) -> bool:
 
 def scales(exponents_N: np.ndarray) -> np.ndarray:
     """2**e as float32, exactly."""
-    return np.ldexp(np.float32(1), exponents_N).astype(np.float32)
+    powers: np.ndarray = np.ldexp(np.float32(1), exponents_N).astype(np.float32)
+    return powers
 
 
-def to_fixed(x, scale):
+def to_fixed(x: jax.Array, scale: ArrayLike) -> jax.Array:
     """A float32 term as an int32 in units of 1 / `scale`, rounded half to even."""
     return jnp.round(x * scale).astype(jnp.int32)
 
 
-def from_fixed(total, scale):
+def from_fixed(total: jax.Array, scale: ArrayLike) -> jax.Array:
     """The float32 value of an int32 sum taken in units of 1 / `scale`."""
     return total.astype(jnp.float32) * (1 / scale)  # exact: `scale` is a power of two
 
@@ -67,4 +71,6 @@ def fixed_sum_ref(terms: list[np.ndarray], exponent: int) -> np.ndarray:
         np.rint(np.ldexp(np.asarray(t, np.float64), exponent)).astype(np.int64).astype(object)
         for t in terms
     ]
-    return np.ldexp(sum(whole).astype(np.float64), -exponent)
+    total = np.stack(whole).sum(axis=0).astype(np.float64)
+    value: np.ndarray = np.ldexp(total, -exponent)
+    return value

@@ -1,8 +1,8 @@
 """Ring collectives made of one-hop sends, for use inside `jax.shard_map`.
 
 A tensor- or expert-parallel group lies on a ring of optical circuits, so a device has a live link
-to its two ring neighbours and to nobody else. Every collective here is a chain of `ppermute`s from
-each device to the next, each with a plain NumPy twin that the tests compare it with.
+to its two ring neighbours only. Every collective here is a chain of `ppermute`s from each device to
+the next, and has a plain NumPy twin that the tests compare it with.
 
   R ring size   x_block a device's part of an array
 """
@@ -16,14 +16,15 @@ import jax.numpy as jnp
 import numpy as np
 
 
-def send_to_next(x_block, axis: str):
+def send_to_next(x_block: jax.Array, axis: str) -> jax.Array:
     """Every device's block moves one hop along the ring."""
     size = jax.lax.axis_size(axis)
-    return jax.lax.ppermute(x_block, axis, [(i, (i + 1) % size) for i in range(size)])
+    sent: jax.Array = jax.lax.ppermute(x_block, axis, [(i, (i + 1) % size) for i in range(size)])
+    return sent
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
-def all_gather(x_block, axis: str, dim: int):
+def all_gather(x_block: jax.Array, axis: str, dim: int) -> jax.Array:
     """Concatenates the blocks of all devices along `dim`, in ring order, on every device.
 
     Takes R - 1 hops; each hop sends one block. The gradient is `reduce_scatter`.
@@ -44,14 +45,8 @@ def all_gather(x_block, axis: str, dim: int):
     return out
 
 
-all_gather.defvjp(
-    lambda x_block, axis, dim: (all_gather(x_block, axis, dim), None),
-    lambda axis, dim, _, grad: (reduce_scatter(grad, axis, dim),),
-)
-
-
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
-def reduce_scatter(x, axis: str, dim: int):
+def reduce_scatter(x: jax.Array, axis: str, dim: int) -> jax.Array:
     """Sums `x` over the ring and keeps this device's slice along `dim`.
 
     Takes R - 1 hops; each hop sends 1/R of `x`. The slice of device r is summed in the order r + 1,
@@ -68,7 +63,8 @@ def reduce_scatter(x, axis: str, dim: int):
         )
     rows = x.shape[dim] // size
 
-    def block_for(hop):  # the block that will be at home `hop` hops from here
+    def block_for(hop: int) -> jax.Array:
+        """The block of the device that is `hop` hops from here."""
         return jax.lax.dynamic_slice_in_dim(x, (rank + hop) % size * rows, rows, dim)
 
     total = block_for(size - 1)
@@ -77,15 +73,20 @@ def reduce_scatter(x, axis: str, dim: int):
     return total
 
 
+all_gather.defvjp(
+    lambda x_block, axis, dim: (all_gather(x_block, axis, dim), None),
+    lambda axis, dim, _, grad: (reduce_scatter(grad, axis, dim),),
+)
 reduce_scatter.defvjp(
     lambda x, axis, dim: (reduce_scatter(x, axis, dim), None),
     lambda axis, dim, _, grad: (all_gather(grad, axis, dim),),
 )
 
 
-def all_reduce(x, axis: str):
-    """Sums `x` over the ring; the same bits on every device. Takes 2 (R - 1) hops of 1/R of `x`
-    each.
+def all_reduce(x: jax.Array, axis: str) -> jax.Array:
+    """Sums `x` over the ring, with the same bits on every device.
+
+    Takes 2 (R - 1) hops; each hop sends 1/R of `x`.
     """
     size = jax.lax.axis_size(axis)
     flat = jnp.pad(x.ravel(), (0, -x.size % size))
@@ -126,14 +127,14 @@ class Ring:
     axis: str
     size: int
 
-    def rank(self):
+    def rank(self) -> jax.Array:
         """This device's position on the ring."""
         return jax.lax.axis_index(self.axis)
 
-    def gather(self, x_block, dim: int):
+    def gather(self, x_block: jax.Array, dim: int) -> jax.Array:
         """[..., n, ...] -> [..., R n, ...]: every device sees the whole dimension."""
         return all_gather(x_block, self.axis, dim)
 
-    def scatter_sum(self, x, dim: int):
+    def scatter_sum(self, x: jax.Array, dim: int) -> jax.Array:
         """[..., R n, ...] -> [..., n, ...]: the sum over devices, each keeping its own slice."""
         return reduce_scatter(x, self.axis, dim)

@@ -69,8 +69,8 @@ class Journal:
         self.event(
             "generation", step,
             generation=generation.number,
-            alive=generation.alive,
-            away=set(range(num_nodes)) - generation.alive,
+            alive=generation.members.nodes,
+            away=set(range(num_nodes)) - generation.members.nodes,
             groups=generation.placement.groups,
             mesh=dict(mesh.shape),
             devices=mesh.devices.size,

@@ -16,6 +16,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from parallel.elastic import recovery, snapshot
+from parallel.elastic.membership import Members
 from parallel.elastic.supervisor import Generation, Stopwatch, Supervisor
 from parallel.spmd import reduce
 from parallel.spmd.executables import Program
@@ -237,30 +238,31 @@ class Trainer:
             self.copies = None
 
     def membership_changed(self) -> bool:
-        return self.cluster.membership.alive().epoch != self.generation.alive.epoch
+        return self.cluster.membership.members().epoch != self.generation.members.epoch
 
-    def recover(self, n: int, failed: bool) -> Recovered:
+    def recover(self, n: int, after_failure: bool) -> Recovered:
         """Moves to a mesh of the nodes that are there now, with the state from before step `n`.
 
         Where no live copy of some part is left, there is no state, and the caller has to bring one.
         Raises:  NotEnoughNodes.
         """
         watch, before = Stopwatch(), self.generation
-        after = self.supervisor.next(before, failed, watch)
+        after = self.supervisor.next(before, after_failure, watch)
         self.cluster.reach(n, "recovering")
         self._enter(after)
         watch.lap("programs")
-        lost = [
-            d
-            for node in set(self.cluster.devices) - after.alive
-            for d in self.cluster.devices[node]
-        ]
-        state_from = self._move_state(after.mesh, lost)
+        state_from = self._move_state(after.mesh, self._devices_without(after.members))
         self._keep_copies(n)
         jax.block_until_ready(self.state)
         watch.lap("state")
-        gone, back = after.alive.gone_since(before.alive), after.alive.came_since(before.alive)
-        return Recovered(after, gone, back, state_from, watch)
+        lost = after.members.lost_since(before.members)
+        back = after.members.back_since(before.members)
+        return Recovered(after, lost, back, state_from, watch)
+
+    def _devices_without(self, members: Members) -> list[jax.Device]:
+        """The devices of all nodes that are not alive."""
+        lost = set(self.cluster.devices) - members.nodes
+        return [device for node in lost for device in self.cluster.devices[node]]
 
     def _move_state(self, mesh: Mesh, lost) -> str:
         """Lays the state out on `mesh`, and says where the parts of the lost devices came from."""
@@ -278,11 +280,11 @@ class Trainer:
         """The state on one device that is alive, for a last checkpoint; None if parts of it are
         lost.
         """
-        alive = self.cluster.membership.alive()
-        lost = [d for node in set(self.cluster.devices) - alive for d in self.cluster.devices[node]]
-        if not alive or not recovery.covers(self.state, lost, self.copies):
+        members = self.cluster.membership.members()
+        lost = self._devices_without(members)
+        if not members.nodes or not recovery.covers(self.state, lost, self.copies):
             return None
-        one = jax.sharding.SingleDeviceSharding(self.cluster.devices[min(alive)][0])
+        one = jax.sharding.SingleDeviceSharding(self.cluster.devices[min(members.nodes)][0])
         return recovery.reassemble(
             self.state, jax.tree.map(lambda _: one, self.state), lost, self.copies
         )

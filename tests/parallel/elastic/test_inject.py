@@ -11,6 +11,7 @@ from jax.sharding import PartitionSpec as P
 from parallel.elastic.inject import EmulatedCluster, NodeFailure
 from parallel.elastic.snapshot import shards
 from parallel.fabric.faults import FaultPlan
+from parallel.spmd.mesh import AXES, TENSOR
 
 NODES, GPUS = 8, 2
 
@@ -22,9 +23,9 @@ def cluster(plan: FaultPlan) -> EmulatedCluster:
 def state_on(nodes: EmulatedCluster, ids: list[int], array=None) -> jax.Array:
     """An array whose rows are split over the GPUs of each node and replicated over the nodes."""
     grid = np.array([nodes.devices[node] for node in ids]).reshape(len(ids), 1, GPUS)
-    mesh = Mesh(grid, ("data", "fsdp", "tensor"), axis_types=(AxisType.Auto,) * 3)
+    mesh = Mesh(grid, AXES, axis_types=(AxisType.Auto,) * 3)
     return jax.device_put(
-        np.arange(8.0) if array is None else array, NamedSharding(mesh, P("tensor"))
+        np.arange(8.0) if array is None else array, NamedSharding(mesh, P(TENSOR))
     )
 
 
@@ -81,7 +82,7 @@ def test_a_step_with_a_lost_node_fails_before_it_is_dispatched_and_names_nobody(
     assert not dispatched
     assert (
         str(failure.value)
-        == "step 5 failed: a node that takes part is gone; ask the membership which."
+        == "step 5 failed: a node that takes part was lost; ask the membership which."
     )
 
 
@@ -172,22 +173,24 @@ def test_donated_arguments_are_no_failure():
 
 def test_the_membership_notices_who_was_lost_together_together():
     with cluster(FaultPlan().lose(node=3, step=5).lose(node=6, step=5)) as nodes:
-        everyone = nodes.membership.alive()
-        assert everyone == frozenset(range(NODES))
+        everyone = nodes.membership.members()
+        assert everyone.nodes == frozenset(range(NODES))
         nodes.reach(5, "before")
-        assert nodes.membership.wait_until_changed(everyone, limit_s=5) == everyone - {3, 6}
+        left = nodes.membership.wait_until_changed(everyone, limit_s=5)
+        assert left.nodes == everyone.nodes - {3, 6}
+        assert left.lost_since(everyone) == {3, 6}
 
 
 def test_nobody_comes_back_before_being_missed():
     with cluster(FaultPlan().lose(node=3, step=5, moment="saving").back(node=3, step=6)) as nodes:
-        state, known = state_on(nodes, [2, 3]), nodes.membership.alive()
+        state, known = state_on(nodes, [2, 3]), nodes.membership.members()
         nodes.reach(5, "saving")
         nodes.reach(6, "before")
         with pytest.raises(NodeFailure):
             nodes.run(double, state, step=6)
-        alive = nodes.membership.wait_until_changed(known, limit_s=0)
-        assert alive == known
-        assert alive.epoch == known.epoch + 2
+        now = nodes.membership.wait_until_changed(known, limit_s=0)
+        assert now.nodes == known.nodes
+        assert now.epoch == known.epoch + 2
 
 
 def test_no_thread_is_left_behind():

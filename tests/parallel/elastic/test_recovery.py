@@ -9,20 +9,21 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from parallel.elastic.inject import EmulatedCluster, NodeFailure
+from parallel.elastic.membership import Members
 from parallel.elastic.recovery import StateLost, covers, reassemble
 from parallel.elastic.snapshot import keep, keepers
 from parallel.fabric.faults import FaultPlan
+from parallel.spmd.mesh import AXES, DATA, FSDP, TENSOR
 
 NODES, GPUS = 8, 2
-AXES = ("data", "fsdp", "tensor")
 SPECS = [
     P(),
-    P("tensor"),
-    P("fsdp", "tensor"),
-    P("tensor", "fsdp"),
-    P(("fsdp", "tensor")),
-    P(None, "fsdp"),
-    P("data"),
+    P(TENSOR),
+    P(FSDP, TENSOR),
+    P(TENSOR, FSDP),
+    P((FSDP, TENSOR)),
+    P(None, FSDP),
+    P(DATA),
 ]
 SHAPES = [(), (48,), (48, 96), (96, 48, 1)]  # divisible by every mesh below
 
@@ -136,7 +137,7 @@ def test_the_new_tree_has_the_bits_of_the_old_or_is_reported_lost(case):
 def test_with_a_snapshot_any_one_node_may_go(count, data):
     ring = data.draw(st.permutations(range(NODES)))[:count]
     tree = jax.device_put(
-        np.zeros((48, 2)), NamedSharding(mesh_on(ring, count, GPUS), P("fsdp", "tensor"))
+        np.zeros((48, 2)), NamedSharding(mesh_on(ring, count, GPUS), P(FSDP, TENSOR))
     )
     snapshot = keep(
         tree, keepers([ring]), {node: devices_of([node]) for node in range(NODES)}, step=0
@@ -147,9 +148,9 @@ def test_with_a_snapshot_any_one_node_may_go(count, data):
 
 
 def test_a_block_that_stays_where_it_is_is_not_copied():
-    sharding = NamedSharding(mesh_on([0, 1, 2, 3], 1, 2), P("tensor"))
+    sharding = NamedSharding(mesh_on([0, 1, 2, 3], 1, 2), P(TENSOR))
     tree = jax.device_put(np.arange(24.0), sharding)
-    result = reassemble(tree, NamedSharding(mesh_on([0, 2], 1, 2), P("tensor")), devices_of([1]))
+    result = reassemble(tree, NamedSharding(mesh_on([0, 2], 1, 2), P(TENSOR)), devices_of([1]))
     before = {shard.device: shard.data.unsafe_buffer_pointer() for shard in tree.addressable_shards}
     after = {
         shard.device: shard.data.unsafe_buffer_pointer() for shard in result.addressable_shards
@@ -158,7 +159,7 @@ def test_a_block_that_stays_where_it_is_is_not_copied():
 
 
 def test_what_lies_on_a_lost_device_is_not_even_read_while_it_is_readable():
-    sharding = NamedSharding(mesh_on([1, 2], 1, 2), P("tensor"))
+    sharding = NamedSharding(mesh_on([1, 2], 1, 2), P(TENSOR))
     good, poison = np.arange(12.0), np.full(12, np.nan)
     blocks = [
         jax.device_put(poison if device in devices_of([1]) else good, device)
@@ -166,22 +167,20 @@ def test_what_lies_on_a_lost_device_is_not_even_read_while_it_is_readable():
     ]
     tree = jax.make_array_from_single_device_arrays((24,), sharding, blocks)
     assert not np.isnan(
-        reassemble(tree, NamedSharding(mesh_on([0, 3, 4], 1, 3), P("tensor")), devices_of([1]))
+        reassemble(tree, NamedSharding(mesh_on([0, 3, 4], 1, 3), P(TENSOR)), devices_of([1]))
     ).any()
 
 
 def test_a_node_that_came_back_is_not_believed_to_have_kept_its_part():
-    tree = jax.device_put(np.arange(24.0), NamedSharding(mesh_on([1, 2], 1, 2), P("tensor")))
+    tree = jax.device_put(np.arange(24.0), NamedSharding(mesh_on([1, 2], 1, 2), P(TENSOR)))
     lose(tree, [1])
-    np.testing.assert_array_equal(reassemble(tree, tree.sharding, lost=()), np.arange(24.0))
+    np.testing.assert_array_equal(reassemble(tree, tree.sharding, lost_devices=()), np.arange(24.0))
 
 
 def test_a_lost_block_is_named():
     tree = {
         "layer": [
-            jax.device_put(
-                np.zeros((4, 6)), NamedSharding(mesh_on([1, 2], 2, 2), P("fsdp", "tensor"))
-            )
+            jax.device_put(np.zeros((4, 6)), NamedSharding(mesh_on([1, 2], 2, 2), P(FSDP, TENSOR)))
         ]
     }
     with pytest.raises(
@@ -195,7 +194,7 @@ def test_a_lost_block_is_named():
 def test_an_array_of_which_nothing_is_left_is_lost_not_an_error():
     tree = jax.device_put(1.0, devices_of([3])[0])
     tree.delete()
-    assert not covers(tree, lost=())
+    assert not covers(tree, lost_devices=())
 
 
 def test_random_keys_move_with_the_rest():
@@ -208,8 +207,7 @@ def test_random_keys_move_with_the_rest():
 
 def test_a_hundred_leaves_that_stay_take_no_tenth_of_a_second():
     old, new = (
-        NamedSharding(mesh_on(nodes, 2, 2), P("fsdp", "tensor"))
-        for nodes in (range(8), range(2, 8))
+        NamedSharding(mesh_on(nodes, 2, 2), P(FSDP, TENSOR)) for nodes in (range(8), range(2, 8))
     )
     seconds = []
     for _ in range(3):
@@ -227,12 +225,12 @@ def test_a_run_through_losses_and_a_return_ends_like_one_without():
     )
     advance = jax.jit(lambda x, step: 3 * x + step)
 
-    def shard_over(alive) -> NamedSharding:
-        count = max(n for n in (1, 2, 3, 4, 6, 8) if n <= len(alive))
-        return NamedSharding(mesh_on(sorted(alive)[:count], count, GPUS), P("fsdp", "tensor"))
+    def shard_over(members: Members) -> NamedSharding:
+        count = max(n for n in (1, 2, 3, 4, 6, 8) if n <= len(members.nodes))
+        return NamedSharding(mesh_on(sorted(members.nodes)[:count], count, GPUS), P(FSDP, TENSOR))
 
     with EmulatedCluster(NODES, GPUS, plan, heartbeat_s=0.005, timeout_s=0.05) as cluster:
-        known = cluster.membership.alive()
+        known = cluster.membership.members()
 
         def kept(state):
             ring = [cluster.node_of(device) for device in state.sharding.mesh.devices[0, :, 0]]
@@ -246,16 +244,16 @@ def test_a_run_through_losses_and_a_return_ends_like_one_without():
         snapshot = kept(state)
         while step < 8:
             cluster.reach(step, "before")
-            if not cluster.membership.alive() <= known:
-                known = cluster.membership.alive()
+            if not cluster.membership.members().nodes <= known.nodes:
+                known = cluster.membership.members()
                 state = placed(lost=())
                 snapshot = kept(state)
             meshes.append(len(state.sharding.device_set))
             try:
                 state = cluster.run(advance, state, np.int32(step), step=step)
             except NodeFailure:
-                alive = cluster.membership.wait_until_changed(known, limit_s=5)
-                lost, known = known - alive, alive
+                members = cluster.membership.wait_until_changed(known, limit_s=5)
+                lost, known = members.lost_since(known), members
                 state = placed(lost)
                 snapshot = kept(state)
                 cluster.reach(step, "recovering")
@@ -268,16 +266,5 @@ def test_a_run_through_losses_and_a_return_ends_like_one_without():
     for step in range(8):
         want = 3 * want + np.int32(step)
     np.testing.assert_array_equal(state, want)
-    assert meshes == [
-        16,
-        16,
-        16,
-        12,
-        12,
-        12,
-        12,
-        8,
-        8,
-        12,
-        12,
-    ]  # steps 2, 4 and 4 again were tried in vain
+    # Steps 2, 4 and 4 again were tried in vain.
+    assert meshes == [16, 16, 16, 12, 12, 12, 12, 8, 8, 12, 12]

@@ -7,6 +7,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from parallel.elastic.snapshot import keep, keepers, replicas
+from parallel.spmd.mesh import AXES, FSDP, TENSOR
 
 GPUS = 2
 NODES = 8
@@ -23,7 +24,7 @@ def devices_of_nodes() -> dict[int, list[jax.Device]]:
 def on_mesh(array: np.ndarray, shape: tuple[int, int, int], spec: P) -> jax.Array:
     mesh = Mesh(
         np.array(jax.devices()).reshape(shape),
-        ("data", "fsdp", "tensor"),
+        AXES,
         axis_types=(AxisType.Auto,) * 3,
     )
     return jax.device_put(array, NamedSharding(mesh, spec))
@@ -59,12 +60,12 @@ def test_nobody_keeps_for_more_than_two_where_rings_have_neighbours(groups):
 @pytest.mark.parametrize(
     ("shape", "spec", "least"),
     [
-        ((4, 2, 2), P("fsdp", "tensor"), 4),
-        ((2, 4, 2), P("fsdp", "tensor"), 2),
-        ((1, 8, 2), P("fsdp", "tensor"), 1),
+        ((4, 2, 2), P(FSDP, TENSOR), 4),
+        ((2, 4, 2), P(FSDP, TENSOR), 2),
+        ((1, 8, 2), P(FSDP, TENSOR), 1),
         ((1, 8, 2), P(), 8),
-        ((8, 1, 2), P(None, "tensor"), 8),
-        ((1, 8, 2), P("fsdp"), 1),  # two devices of one node hold the same rows
+        ((8, 1, 2), P(None, TENSOR), 8),
+        ((1, 8, 2), P(FSDP), 1),  # two devices of one node hold the same rows
     ],
 )
 def test_replicas_counts_nodes_not_devices(shape, spec, least):
@@ -73,7 +74,7 @@ def test_replicas_counts_nodes_not_devices(shape, spec, least):
 
 def test_replicas_is_that_of_the_worst_leaf():
     tree = {
-        "w": on_mesh(np.zeros((16, 4)), (1, 8, 2), P("fsdp", "tensor")),
+        "w": on_mesh(np.zeros((16, 4)), (1, 8, 2), P(FSDP, TENSOR)),
         "step": on_mesh(np.zeros(()), (1, 8, 2), P()),
     }
     assert replicas(tree, node_of) == 1
@@ -81,7 +82,7 @@ def test_replicas_is_that_of_the_worst_leaf():
 
 def test_a_snapshot_lies_on_the_same_gpu_of_the_keeper():
     values = np.arange(64.0).reshape(16, 4)
-    tree = {"w": on_mesh(values, (1, 8, 2), P("fsdp", "tensor"))}
+    tree = {"w": on_mesh(values, (1, 8, 2), P(FSDP, TENSOR))}
     keeper_of = keepers([range(NODES)])
     snapshot = keep(tree, keeper_of, devices_of_nodes(), step=7)
     assert snapshot.step == 7
@@ -99,19 +100,19 @@ def test_a_snapshot_lies_on_the_same_gpu_of_the_keeper():
 
 def test_nothing_is_copied_where_a_replica_lives():
     tree = {
-        "w": on_mesh(np.zeros((16, 4)), (2, 4, 2), P("fsdp", "tensor")),
+        "w": on_mesh(np.zeros((16, 4)), (2, 4, 2), P(FSDP, TENSOR)),
         "step": on_mesh(np.zeros(()), (1, 8, 2), P()),
     }
     assert keep(tree, keepers([range(NODES)]), devices_of_nodes(), step=0).copies == ({}, {})
 
 
 def test_rows_that_two_devices_of_one_node_share_are_copied_once():
-    tree = [on_mesh(np.zeros((16, 4)), (1, 8, 2), P("fsdp"))]
+    tree = [on_mesh(np.zeros((16, 4)), (1, 8, 2), P(FSDP))]
     assert len(keep(tree, keepers([range(NODES)]), devices_of_nodes(), step=0).copies[0]) == NODES
 
 
 def test_a_snapshot_serves_only_the_arrays_it_was_taken_of():
-    old, new = ([on_mesh(np.full((16, 4), fill), (1, 8, 2), P("fsdp"))] for fill in (1.0, 2.0))
+    old, new = ([on_mesh(np.full((16, 4), fill), (1, 8, 2), P(FSDP))] for fill in (1.0, 2.0))
     snapshot = keep(old, keepers([range(NODES)]), devices_of_nodes(), step=3)
     assert snapshot.copies_of(old) is snapshot.copies
     with pytest.raises(AssertionError, match="the snapshot of step 3 was taken of other arrays"):
@@ -119,7 +120,7 @@ def test_a_snapshot_serves_only_the_arrays_it_was_taken_of():
 
 
 def test_a_snapshot_does_not_keep_its_arrays_alive():
-    tree = [on_mesh(np.zeros((16, 4)), (1, 8, 2), P("fsdp"))]
+    tree = [on_mesh(np.zeros((16, 4)), (1, 8, 2), P(FSDP))]
     snapshot = keep(tree, keepers([range(NODES)]), devices_of_nodes(), step=3)
     del tree
     assert snapshot.leaves[0]() is None

@@ -78,10 +78,14 @@ def test_group_collectives_are_foreign_to_rings_and_at_home_between_them(groups,
 @pytest.mark.parametrize(
     "kind, sent",
     [
-        ("all-gather", 3 * 256), ("all-reduce", 2 * 3 * 64), ("reduce-scatter", 3 * 64), ("all-to-all", 3 * 64),
-        ("collective-broadcast", 256), ("ragged-all-to-all", 256),
+        ("all-gather", 3 * 256),
+        ("all-reduce", 2 * 3 * 64),
+        ("reduce-scatter", 3 * 64),
+        ("all-to-all", 3 * 64),
+        ("collective-broadcast", 256),
+        ("ragged-all-to-all", 256),
     ],
-)  # fmt: skip
+)
 def test_a_group_of_four_sends_what_the_best_algorithm_needs(kind, sent):
     got = only(f"{kind}(%x), channel_id=1, replica_groups=[2,4]<=[8]")
     assert got == Collective(kind, ("tensor",), sent, (), one_hop=False, count=1, open_loops=0)

@@ -27,7 +27,7 @@ def test_a_score_has_the_same_bits_on_every_mesh():
         heldout = heldout_of(trainer, config)
         first = heldout.score(0)
         trainer.cluster.reach(0, "before")
-        trainer.recover(0, failed=True)
+        trainer.recover(0, after_failure=True)
         assert heldout.score(0) == first
 
 
