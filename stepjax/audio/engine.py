@@ -1,7 +1,7 @@
 """The process that eSpeak NG lives in: `python -P engine.py`.
 
    stdin    one JSON object a line: {"text", "voice", "speed", "pitch"}
-   stdout   for each line: samples a second, number of samples (two uint32), then the samples (int16)
+   stdout   for each line: samples a second, number of samples (two uint32), the samples (int16)
    stderr   one sentence, if it fails
 
 It imports nothing of ours, and no module imports it. The engine keeps state from sentence to

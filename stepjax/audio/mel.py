@@ -3,8 +3,8 @@
    B batch   T samples   F frames   C hop-long chunks   W window   K frequencies   M mel bins
 
 Whisper's front end (Radford et al. 2022; openai/whisper, audio.py), with 479 zeros appended to each
-row. NumPy arrays and jax arrays go through the same lines; nothing branches on a value, so it can
-be jitted.
+row. NumPy and jax arrays go through the same lines; nothing branches on a value, so all can be
+jitted.
 """
 
 import functools
@@ -18,9 +18,7 @@ WINDOW = 400  # samples: 25 ms
 FRAMES_PER_SECOND = SAMPLE_RATE // HOP  # 100: one frame is 10 ms
 NUM_MELS = 128
 TAIL = 479  # zeros appended to every row, so that even one sample gives 3 frames
-EDGE = (
-    WINDOW // 2
-)  # samples: frame f is centred on sample f * HOP; before sample 0 the row is mirrored
+EDGE = WINDOW // 2  # samples: frame f is centred on sample f * HOP; mirrored before sample 0
 
 FLOOR = 1e-10  # power that counts as none
 RANGE = 8.0  # powers of ten below the row's loudest bin that are kept: 80 dB
@@ -63,9 +61,7 @@ def log_power(audio_BT, first_frame, num_frames):
 
 
 def normalise(log_power_BFM, frames_B):
-    """Keeps each row's loudest 80 dB, scaled so that the loudest bins lie near 1; zero beyond
-    `frames_B`.
-    """
+    """Keeps each row's loudest 80 dB, the loudest bins near 1; zero beyond `frames_B`."""
     xp = log_power_BFM.__array_namespace__()
     inside_BF1 = (xp.arange(log_power_BFM.shape[1])[None, :] < frames_B[:, None])[:, :, None]
     peak_B11 = xp.max(xp.where(inside_BF1, log_power_BFM, -xp.inf), axis=(1, 2), keepdims=True)
@@ -74,26 +70,17 @@ def normalise(log_power_BFM, frames_B):
 
 
 def _frames(xp, audio_BT, first_frame, num_frames):
-    """Windows of 400 samples every 160, gathered as chunks of one hop: a frame is two and a half of
-    them.
-    """
+    """Windows of 400 samples every 160, gathered as chunks of one hop: a frame is 2.5 of them."""
     B, T = audio_BT.shape
-    right = (
-        TAIL + (-(EDGE + T + TAIL)) % HOP
-    )  # to whole chunks; the last one or two hold only zeros
+    right = TAIL + (-(EDGE + T + TAIL)) % HOP  # to whole chunks; the last hold only zeros
     mirrored_BT = xp.pad(audio_BT, ((0, 0), (0, EDGE)))[:, EDGE:0:-1]
     padded_BT = xp.concat([mirrored_BT, xp.pad(audio_BT, ((0, 0), (0, right)))], axis=1)
     chunks_BCH = padded_BT.reshape(B, -1, HOP)
     wanted_C = first_frame + xp.arange(num_frames + 2)
-    chunks_BCH = xp.take(
-        chunks_BCH, wanted_C, axis=1, mode="clip"
-    )  # past the end: the last chunk, silence
-    first, second, third = (
-        chunks_BCH[:, :-2],
-        chunks_BCH[:, 1:-1],
-        chunks_BCH[:, 2:, : WINDOW - 2 * HOP],
-    )
-    return xp.concat([first, second, third], axis=-1)
+    # past the end: the last chunk, silence
+    chunks_BCH = xp.take(chunks_BCH, wanted_C, axis=1, mode="clip")
+    half_BCH = chunks_BCH[:, 2:, : WINDOW - 2 * HOP]
+    return xp.concat([chunks_BCH[:, :-2], chunks_BCH[:, 1:-1], half_BCH], axis=-1)
 
 
 @functools.cache
@@ -104,8 +91,7 @@ def _window() -> np.ndarray:
 
 @functools.cache
 def mel_filters(num_mels: int = NUM_MELS) -> np.ndarray:
-    """Triangles of equal area over 0 to 8 kHz, evenly spaced in mel (Slaney's Auditory Toolbox,
-    1998).
+    """Triangles of equal area from 0 to 8 kHz, evenly spaced in mel (Slaney 1998).
 
     Returns: float32 [num_mels, 201].
     """

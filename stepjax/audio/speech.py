@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stepjax.audio.reading import resample
+from stepjax.audio.reading import LIBRARIES, resample
 
 ENGINE = Path(__file__).with_name("engine.py")  # run, never imported
 LINES_PER_PROCESS = 500
@@ -57,18 +57,16 @@ class SpeechError(RuntimeError):
 
 
 def version() -> str:
-    """Of library and voices; whatever is made with the same version and the same line sounds the
-    same.
-    """
-    return f"espeakng-loader {importlib.metadata.version('espeakng-loader')}"
+    """Of engine, voices and resampler: the same version and the same line make the same samples."""
+    engine = importlib.metadata.version("espeakng-loader")
+    return f"espeakng-loader {engine}, libsoxr {LIBRARIES['libsoxr']}"
 
 
 @functools.cache
 def variants() -> tuple[str, ...]:
     """What may follow the + of a voice."""
-    (package,) = importlib.util.find_spec(
-        "espeakng_loader"
-    ).submodule_search_locations  # found, not loaded
+    spec = importlib.util.find_spec("espeakng_loader")  # found, not loaded
+    (package,) = spec.submodule_search_locations
     return tuple(sorted(path.name for path in Path(package, "espeak-ng-data/voices/!v").iterdir()))
 
 
@@ -85,9 +83,7 @@ def speak(lines: Sequence[Line]) -> list[np.ndarray]:
 
 
 def _converse(lines: Sequence[Line]) -> list[tuple[int, np.ndarray]]:
-    """Sends the lines to a new engine and takes its answers. The engine is gone afterwards, come
-    what may.
-    """
+    """Sends the lines to a new engine and takes its answers; the engine ends in any case."""
     command = [sys.executable, "-P", str(ENGINE)]
     requests = "".join(json.dumps(dataclasses.asdict(line)) + "\n" for line in lines).encode()
     limit = SECONDS_TO_START + SECONDS_PER_LINE * len(lines)
@@ -102,9 +98,7 @@ def _converse(lines: Sequence[Line]) -> list[tuple[int, np.ndarray]]:
                 f"The speech engine took over {limit:g} s for {len(lines)} lines."
             ) from error
         finally:
-            if (
-                engine.returncode is None
-            ):  # too late, or interrupted: the engine and its fork go at once
+            if engine.returncode is None:  # late or interrupted: the engine and its fork go at once
                 os.killpg(engine.pid, signal.SIGKILL)
                 engine.wait()
     answers = _answers(stdout)

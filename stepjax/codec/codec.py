@@ -16,8 +16,7 @@ MEL_FRAMES_PER_CODE = mel.FRAMES_PER_SECOND // FRAMES_PER_SECOND  # 4
 
 
 def code_length(num_samples: int) -> int:
-    """Codes of `num_samples` samples: every sample belongs to one, so the last may be of less than
-    40 ms.
+    """Codes of `num_samples` samples; the last may stand for less than 40 ms.
 
     >>> [code_length(samples) for samples in (1, 640, 641, 16_000)]
     [1, 1, 2, 25]
@@ -39,9 +38,7 @@ class SpeechCodec(abc.ABC):
 
     @abc.abstractmethod
     def decode(self, codes_N: np.ndarray) -> np.ndarray:
-        """Log-mel frames [4 N, 128] that the codes stand for, scaled as `stepjax.audio.mel` scales
-        them.
-        """
+        """Log-mel frames [4 N, 128] that the codes stand for, scaled as in `stepjax.audio.mel`."""
 
     @abc.abstractmethod
     def save(self, path: str | pathlib.Path) -> None:

@@ -61,15 +61,13 @@ def fit(clips: Sequence[np.ndarray], num_codes: int, seed: int) -> KMeansCodec:
     if different < num_codes:
         raise ValueError(
             f"a codebook of {num_codes} codes was wanted; the corpus has {len(clips)} clips with "
-            f"{different} "
-            f"different frames of 40 ms; ask for fewer codes or give more speech."
+            f"{different} different frames of 40 ms; ask for fewer codes or give more speech."
         )
     return KMeansCodec(lloyd(frames_NM, plus_plus(frames_NM, num_codes, rng)))
 
 
 def pooled_mel(audio_T: np.ndarray) -> np.ndarray:
-    """Log-mel frames averaged over each code's four, [N, 128]; a last group that is short repeats
-    its end.
+    """Log-mel frames averaged over each code's four, [N, 128]; a short last group repeats its end.
 
     They are finite whatever the samples are: none at all and NaN count as silence, and what is
     beyond LOUDEST as that, since the square of a spectrum would overflow.
@@ -87,18 +85,15 @@ def nearest(frames_NM: np.ndarray, centroids_KM: np.ndarray) -> tuple[np.ndarray
     norms_K = np.einsum("KM,KM->K", centroids_KM, centroids_KM)
     for start in range(0, len(frames_NM), ROWS_AT_ONCE):
         rows_NM = frames_NM[start : start + ROWS_AT_ONCE]
-        score_NK = norms_K[None] - 2 * (
-            rows_NM @ centroids_KM.T
-        )  # less the row's own norm, equal for all K
+        # less the row's own norm, which is equal for all K
+        score_NK = norms_K[None] - 2 * (rows_NM @ centroids_KM.T)
         codes.append(score_NK.argmin(axis=1).astype(np.int32))
         distances.append(score_NK.min(axis=1) + np.einsum("NM,NM->N", rows_NM, rows_NM))
     return np.concatenate(codes), np.maximum(np.concatenate(distances), 0)
 
 
 def plus_plus(frames_NM: np.ndarray, num_codes: int, rng: np.random.Generator) -> np.ndarray:
-    """First centroids, spread out: each is a frame drawn with chance proportional to its squared
-    distance.
-    """
+    """First centroids, spread out: a frame is drawn in proportion to its squared distance."""
     chosen = [int(rng.integers(len(frames_NM)))]
     distance_N = ((frames_NM - frames_NM[chosen[0]]) ** 2).sum(axis=1, dtype=np.float64)
     while len(chosen) < num_codes:
@@ -109,9 +104,7 @@ def plus_plus(frames_NM: np.ndarray, num_codes: int, rng: np.random.Generator) -
 
 
 def lloyd(frames_NM: np.ndarray, centroids_KM: np.ndarray) -> np.ndarray:
-    """Moves every centroid to the mean of its frames until none changes hands, or MAX_ITERATIONS
-    times.
-    """
+    """Moves centroids to the means of their frames until none changes, or MAX_ITERATIONS times."""
     before = None
     for _ in range(MAX_ITERATIONS):
         codes_N, distance_N = nearest(frames_NM, centroids_KM)
@@ -124,9 +117,7 @@ def lloyd(frames_NM: np.ndarray, centroids_KM: np.ndarray) -> np.ndarray:
 def means(
     frames_NM: np.ndarray, codes_N: np.ndarray, distance_N: np.ndarray, num_codes: int
 ) -> np.ndarray:
-    """Mean frame of each code; a code that nothing chose moves to one of the frames that are served
-    worst.
-    """
+    """Mean frame of each code; a code without frames moves to one of those farthest from theirs."""
     order_N = np.argsort(codes_N, kind="stable")
     count_K = np.bincount(codes_N, minlength=num_codes)
     used_K = count_K > 0

@@ -11,9 +11,7 @@ class Augmentation:
     """How far a recording may be changed; the default changes nothing."""
 
     speed: float = 0.0  # faster or slower by up to this share; the pitch goes with it
-    snr_db: tuple[
-        float, ...
-    ] = ()  # (least, most) of the voice over added white noise; () adds none
+    snr_db: tuple[float, ...] = ()  # (least, most) of the voice over white noise; () adds none
     gain_db: float = 0.0  # louder or softer by up to this
 
     def __post_init__(self):

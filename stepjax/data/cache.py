@@ -1,6 +1,4 @@
-"""Things that take long to make and are kept on disk, under a name that says all they were made
-from.
-"""
+"""What takes long to make is kept on disk, under a name that says all it was made from."""
 
 import hashlib
 import json
@@ -17,9 +15,7 @@ DIGEST_SIZE = hashlib.sha256().digest_size
 
 
 def path(folder: str, name: str, *facts) -> Path:
-    """Where the thing made from `facts` (whatever JSON can say) lies; "" stands for the default
-    folder.
-    """
+    """Where the thing made from `facts` (in JSON) lies; "" stands for the default folder."""
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
     return paths.local(f"cache={folder!r}", folder or DEFAULT) / f"{name}-{digest[:32]}"
 

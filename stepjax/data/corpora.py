@@ -148,10 +148,12 @@ def _csv(path: Path) -> Iterator[Found]:
         with named(line):
             cells = _next_row(reader)
             more = cells is not None
-            if columns is None and cells:
+            if not cells or not "".join(cells).strip():
+                continue
+            if columns is None:
                 columns = cells
                 _check_header(columns, AUDIOFOLDER)
-            elif cells:
+            else:
                 yield _entry(_row(columns, cells), AUDIOFOLDER, line)
 
 
@@ -160,7 +162,7 @@ def _next_row(reader) -> list[str] | None:
     try:
         return next(reader, None)
     except csv.Error as error:
-        raise ValueError(f"{error}") from error
+        raise ValueError(str(error).partition(" - ")[0]) from error  # the rest is for programmers
 
 
 def _librispeech(path: Path) -> Iterator[Found]:

@@ -67,9 +67,7 @@ class Joining:
 
 
 class DigitStrings(Source):
-    """Strings of digits said by one speaker each, made when they are asked for: any number costs
-    nothing.
-    """
+    """Strings of digits, each of one speaker and made when it is asked for."""
 
     def __init__(
         self,
@@ -112,15 +110,12 @@ class DigitStrings(Source):
         return [self._recordings[i] for i in spread(len(self._recordings), CLIPS)]
 
     def _parts(self, i: int) -> tuple[list[Utterance], list[int], np.random.Generator]:
-        """The recordings of string i, the samples of silence between them, and its random numbers
-        so far.
+        """The recordings of string i, the samples of silence between them, and its generator.
 
         A string ends early where the next digit would make it too long.
         """
-        joining, draw = (
-            self._joining,
-            generator(self._joining.seed, "digits", self._joining.split, i),
-        )
+        joining = self._joining
+        draw = generator(joining.seed, "digits", joining.split, i)
         by_digit = self._by_speaker[draw.integers(len(self._by_speaker))]
         recordings, gaps, num_samples = [], [], 0
         for _ in range(draw.integers(1, joining.max_digits, endpoint=True)):
@@ -136,16 +131,17 @@ class DigitStrings(Source):
 
 
 def digits(config, split: str) -> DigitStrings:
-    """`config.utterances` strings to train on, or `config.heldout` of other recordings to be
-    measured by.
+    """`config.utterances` strings to train on, or `config.heldout` of other recordings.
 
     Only those to train on are augmented. Reads: fsdd, heldout_below, seed, utterances, heldout,
     max_digits, gap_seconds, augment, max_seconds, max_skipped.
     """
     num_strings = num_wanted(config, split)
     augmentation = Augmentation(**config.augment) if split == "train" else Augmentation()
-    joining = Joining(config.seed, split, num_strings, config.max_digits, tuple(config.gap_seconds),
-                      config.max_seconds, augmentation)  # fmt: skip
+    gap = tuple(config.gap_seconds)
+    joining = Joining(
+        config.seed, split, num_strings, config.max_digits, gap, config.max_seconds, augmentation
+    )
     files = [f for f in _files(config.fsdd) if _split(f, config.heldout_below) in (split, None)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # libsndfile and soxr work outside the GIL
         found = list(pool.map(lambda file: _read(file, joining.max_samples / SAMPLE_RATE), files))

@@ -1,6 +1,4 @@
-"""Random numbers by name: the same for the same words, whatever else was drawn, in whatever
-order.
-"""
+"""Random numbers by name: the same for the same words, whatever else was drawn before."""
 
 import hashlib
 

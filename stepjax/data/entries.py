@@ -37,7 +37,7 @@ class Entry:
         if self.duration is not None and not (is_time(self.duration) and self.duration > 0):
             duration = shown(self.duration)
             raise ValueError(f"duration is {duration} and should be seconds, more than 0")
-        if self.channel is not None and not (_is_count(self.channel) and self.channel >= 0):
+        if self.channel is not None and not is_channel(self.channel):
             raise ValueError(f"channel is {shown(self.channel)} and should be 0, 1, 2 ...")
         _ = self.path  # refuses what is no path
 
@@ -68,12 +68,13 @@ class Entry:
 
 def is_time(value) -> bool:
     """Whether a value is a number of seconds, 0 or more."""
-    number = isinstance(value, float) or _is_count(value)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
     return number and 0 <= value < LONGEST
 
 
-def _is_count(value) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+def is_channel(value) -> bool:
+    """Whether a value is the number of a channel, from 0."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def shown(value) -> str:

@@ -1,16 +1,18 @@
 """An utterance and a task become an example: arrays of fixed shape, by pure functions.
 
- tokens    BOT system prompt EOT  BOT human start patch patch end EOT  BOT assistant  one  two | endoftext
- targets                                                                         one  two  EOT | 0
- kind       0 ......................................................... 0          1    1    1 | 0
- audio_at  -1 ............................. -1     0     1    -1 .......................... -1 | -1
+ tokens    BOT system prompt EOT  BOT human start patch patch end EOT  BOT assistant one two | pad
+ targets                                                                         one two EOT |   0
+ kind       0 ......................................................... 0          1   1   1 |   0
+ audio_at  -1 ............................. -1     0     1    -1 ........................ -1 |  -1
 
 T samples   L tokens   keys of an example:
-  audio [T] float32      speech at 16 kHz, zeros after it      samples []   how many of them are speech
-  tokens [L] int32       what the decoder reads                targets [L]  the next token, 0 where no loss
-  kind [L] int32         loss of a target: 0 none, 1 text, 2 audio; only the assistant's part has one
-  audio_at [L] int32     adaptor frame that stands in for the token's embedding, -1 for none
-  sample_id [] int32     which sample of the run this is
+  audio [T] float32    speech at 16 kHz, zeros after it
+  samples [] int32     how many of them are speech
+  tokens [L] int32     what the decoder reads, filled up with endoftext
+  targets [L] int32    the next token, 0 where there is no loss
+  kind [L] int32       loss of a target: 0 none, 1 text, 2 audio; only the assistant's part has one
+  audio_at [L] int32   adaptor frame that stands in for the token's embedding, -1 for none
+  sample_id [] int32   which sample of the run this is
 """
 
 import dataclasses
@@ -32,9 +34,7 @@ TEXT, AUDIO = 1, 2  # kinds of targets; 0 is no loss
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """What to do with speech: the system prompt, and whether the answer is spoken or only
-    written.
-    """
+    """What to do with speech: the system prompt, and whether the answer is spoken too."""
 
     prompt: str
     spoken: bool
@@ -66,8 +66,7 @@ def max_tokens(
     texts: Sequence[str],
     multiple: int = 1,
 ) -> int:
-    """Tokens of the longest example: the longest of `texts` said in `max_seconds`, rounded up to a
-    multiple.
+    """Tokens of the longest example, rounded up: the longest of `texts` said in `max_seconds`.
 
     Nothing that these texts say in that time can be longer, whatever the task.
     """
@@ -133,9 +132,7 @@ def example(
 def prompt(
     utterance: Utterance, task: str, recipe: Recipe, sample_id: int = 0
 ) -> dict[str, np.ndarray]:
-    """The utterance heard, no answer and no targets; `prompt_tokens` [] says where an answer
-    begins.
-    """
+    """The utterance heard, without answer and targets; an answer begins at `prompt_tokens` []."""
     before = prompt_ids(task_named(task), len(utterance.audio), recipe.tokenizer, recipe.vocabulary)
     arrays = _heard(utterance, np.array(before, np.int32), recipe, sample_id)
     return arrays | {"prompt_tokens": np.int32(len(before))}
@@ -149,10 +146,8 @@ def _heard(
     if samples > recipe.max_samples or len(row) > recipe.max_tokens:
         raise ValueError(
             f"utterance {utterance.name!r} has {samples} samples and {len(row)} tokens; the limits "
-            "are "
-            f"{recipe.max_samples} (max_seconds={recipe.max_seconds:g}) and "
-            f"max_tokens={recipe.max_tokens}; "
-            f"leave it out or raise them."
+            f"are {recipe.max_samples} (max_seconds={recipe.max_seconds:g}) and "
+            f"max_tokens={recipe.max_tokens}; leave it out or raise them."
         )
     audio_T = np.zeros(recipe.max_samples, np.float32)
     audio_T[:samples] = utterance.audio

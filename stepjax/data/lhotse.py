@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from stepjax.data.entries import Entry, is_time, misspelt, shown
+from stepjax.data.entries import Entry, is_channel, is_time, misspelt, shown
 from stepjax.data.lines import Line, fields_of, lines_of, named
 from stepjax.data.utterances import Skipped
 
@@ -94,7 +94,8 @@ def _of_cut(cut: dict, line: Line) -> Iterator[Found]:
     name = _text(cut, "id")
     kind = cut.get("type", "MonoCut")
     if kind not in CUTS:
-        yield Skipped(name, f"cut: a {kind} is not a part of one recording", line.where)
+        reason = f"cut: of the type {shown(kind)}, which is not a part of one recording"
+        yield Skipped(name, reason, line.where)
         return
     if cut.get("recording") is None:
         yield Skipped(name, "no recording: the cut has none", line.where)
@@ -153,6 +154,8 @@ def _file(recording: dict, channel) -> tuple[str, int | None]:
     The place is None if the file has one channel, or if several are wanted.
     """
     wanted = channel if isinstance(channel, list) else [channel]
+    if not wanted or not all(map(is_channel, wanted)):
+        raise ValueError(f"channel is {shown(channel)} and should be 0, 1, 2 ... or a list of such")
     for source in _list(recording, "sources"):
         source = _object(source, "source")
         channels = _list(source, "channels")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 GZIP = b"\x1f\x8b"
+MOST_DIGITS = 1000  # of an integer; Python refuses more than 4300 in words of its own
 
 
 class Line(NamedTuple):
@@ -67,7 +68,7 @@ def named(line: Line) -> Iterator[None]:
 def fields_of(line: Line) -> dict:
     """The JSON object that a line holds."""
     try:
-        fields = json.loads(line.text, object_pairs_hook=_once)
+        fields = json.loads(line.text, object_pairs_hook=_once, parse_int=_integer)
     except json.JSONDecodeError as error:
         raise ValueError(f"{error.msg} at character {error.pos + 1}") from error
     except RecursionError as error:
@@ -75,6 +76,12 @@ def fields_of(line: Line) -> dict:
     if not isinstance(fields, dict):
         raise ValueError("it is not a JSON object")
     return fields
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > MOST_DIGITS:
+        raise ValueError(f"it has a number of {len(digits)} digits")
+    return int(digits)
 
 
 def _once(pairs: list[tuple]) -> dict:

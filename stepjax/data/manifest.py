@@ -112,8 +112,8 @@ def _too_much(entry: Entry, verdict: Verdict, limit: float) -> str:
     if tokens <= limit * seconds:
         return ""
     return (
-        f"too much text: {tokens} bytes in {verdict.seconds:.2f} s, the limit is {limit:g} a second "
-        "(max_tokens_per_second)"
+        f"too much text: {tokens} bytes in {verdict.seconds:.2f} s, the limit is {limit:g} a "
+        "second (max_tokens_per_second)"
     )
 
 

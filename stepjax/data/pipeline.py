@@ -1,8 +1,7 @@
-"""Batches by number: which samples belong to step n, and all of their numbers, are a pure function
-of n.
+"""Batches by number: the samples of step n, and all numbers in them, are a pure function of n.
 
     sample id   n B .. n B + B - 1 of step n, for ever
-        │ global shuffle of each epoch, from the seed        (grain: a permutation, any place at any time)
+        │ global shuffle of each epoch, from the seed        (grain: a permutation, place by place)
         ▼
     utterance index, and a task drawn with the config's weights from (seed, sample id)
         │ source[index] -> examples.example
@@ -52,9 +51,7 @@ class Batch:
 
     @property
     def sample_ids_hash(self) -> str:
-        """16 hex digits of the sample ids and what they stood for; the same samples in this order
-        have it.
-        """
+        """16 hex digits of the sample ids, utterance indices and tasks, in their order."""
         return hash_of(self.draws)
 
 
@@ -96,8 +93,7 @@ def training_batches(
 def heldout_batches(
     source: Source, recipe: Recipe, task: str, batch_size: int, build: Callable = example
 ) -> grain.MapDataset[Batch]:
-    """Every utterance once, in order; the last batch is filled up with rows whose `row_mask` is
-    False.
+    """Every utterance once, in order; rows that fill up the last batch have a False `row_mask`.
 
     Args:  build: `examples.example`, or `examples.prompt` where a model is to answer by itself.
     """
@@ -117,8 +113,7 @@ def iterate(
     ahead: int = 2,
     workers: int = 1,
 ) -> Iterator[Batch]:
-    """Batches from number `start` on, up to `ahead` of them made in the background by `workers`
-    threads.
+    """Batches from number `start` on, up to `ahead` of them made before by `workers` threads.
 
     What goes wrong in a thread is raised here, at the batch that it belongs to. When the iterator
     ends or is closed (`contextlib.closing`), its threads are gone; grain's own prefetching would
@@ -191,7 +186,6 @@ def _check(source: Source, recipe: Recipe, tasks: Mapping[str, float], batch_siz
     if needed > recipe.max_tokens:
         raise ValueError(
             f"the longest text of the corpus, said in {recipe.max_seconds:g} s, takes {needed} "
-            "tokens and "
-            f"max_tokens={recipe.max_tokens} was given; derive it from all texts, or leave the "
-            "longest out."
+            f"tokens and max_tokens={recipe.max_tokens} was given; derive it from all texts, or "
+            "leave the longest out."
         )

@@ -1,18 +1,23 @@
 """The corpora that a model can be trained on, behind one interface.
 
-kind           what it is                                                 reads, beside max_seconds and max_skipped
-"spoken"       sentences of small grammars, spoken by eSpeak NG:          seed, utterances, heldout, cache,
-               no download                                                languages, voices, speed, pitch
-"manifest"     a JSONL file that names recordings and their words         manifest, heldout_share, cache
-"fsdd"         a folder of single digits, joined to strings               fsdd, heldout_below, seed, utterances,
-                                                                          heldout, max_digits,
-                                                                          gap_seconds, augment
+kind         what it is
+"spoken"     sentences of small grammars, spoken by eSpeak NG: no download
+"manifest"   recordings of one's own, in any of the layouts that corpora.py lists
+"fsdd"       a folder of single digits, joined to strings
 
-max_seconds    longest utterance          utterances     samples of the train split; heldout: of the other one
-max_skipped    share of recordings that   cache          folder for what takes long to make; "" is ~/.cache/stepjax
-               may be unusable            heldout_share  share of the recordings; heldout_below: indices below it
-speed, pitch   (least, most): words a minute, and 0 to 99
-augment        {"speed": share, "snr_db": (least, most) or (), "gain_db": dB}; train split only
+kind         what it reads of the config, beside max_seconds and max_skipped
+"spoken"     seed, utterances, heldout, cache, languages, voices, speed, pitch
+"manifest"   manifest, heldout_share, max_tokens_per_second, cache
+"fsdd"       fsdd, heldout_below, seed, utterances, heldout, max_digits, gap_seconds, augment
+
+max_seconds             of the longest utterance
+max_skipped             share of the recordings that may be unusable
+max_tokens_per_second   of a text, in bytes of UTF-8, since a token is a byte or more
+utterances              samples of the train split; heldout: of the other one
+cache                   folder for what takes long to make; "" is ~/.cache/stepjax
+heldout_share           share of the recordings; heldout_below: indices below it
+speed, pitch            (least, most): words a minute, and 0 to 99
+augment                 {"speed": share, "snr_db": (least, most) or (), "gain_db": dB}; train only
 """
 
 from stepjax.data.digits import DigitStrings, digits

@@ -1,6 +1,4 @@
-"""The corpus that needs no download: sentences of small grammars, spoken by eSpeak NG and kept on
-disk.
-"""
+"""The corpus that needs no download: sentences of small grammars, spoken by eSpeak NG."""
 
 import dataclasses
 import functools
@@ -99,9 +97,7 @@ def _sentence(config, split: str, i: int) -> Sentence:
 
 @functools.cache
 def _sentence_numbers(seed: int, language: str, split: str) -> np.ndarray:
-    """The sentences of one split, shuffled. How many are wanted doesn't matter; splits share
-    none.
-    """
+    """The sentences of one split, shuffled, however many are wanted; splits share none."""
     shuffled = generator(seed, "sentences", language).permutation(len(grammar(language)))
     heldout = round(HELDOUT_SHARE * len(shuffled))
     return shuffled[:heldout] if split == "heldout" else shuffled[heldout:]

@@ -1,6 +1,4 @@
-"""What every corpus hands out: utterances by index, and the names of the recordings that it leaves
-out.
-"""
+"""What every corpus hands out: utterances by index, and the recordings that it leaves out."""
 
 import abc
 import dataclasses

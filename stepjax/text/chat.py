@@ -97,9 +97,7 @@ def encode_chat(turns: Iterable[Turn], tokenizer: Tokenizer, vocabulary: Vocabul
 
 
 def tools_turn(functions: Sequence[Mapping]) -> Turn:
-    """The turn after the system turn that names the tools: name, description and parameters of
-    each.
-    """
+    """The turn after the system turn, with name, description and parameters of each tool."""
     schemas = [{"type": "function", "function": dict(function)} for function in functions]
     return {"role": "tool_json_schemas", "content": json.dumps(schemas, ensure_ascii=False)}
 

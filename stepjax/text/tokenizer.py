@@ -16,9 +16,7 @@ WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-TEMPLATE_COPIES = (
-    4  # of each template string for every text of the corpus: enough to become few tokens
-)
+TEMPLATE_COPIES = 4  # of each template string for every text: enough to become few tokens
 
 
 class Tokenizer:

@@ -1,9 +1,7 @@
-"""One row of ids for text, marks and speech, laid out as in Step-Audio 2 (Wu et al. 2025; published
-ids).
+"""One row of ids for text, marks and speech, laid out as in Step-Audio 2 (Wu et al. 2025).
 
-    0 ..... text_size | endoftext .. EOT BOT .. audio_start .. tts_pad | audio 0 .. audio K-1, pad |
-    unused
-    byte-level BPE      53 marks, always at the same offsets             K codes of the speech codec
+    0 .. text_size | endoftext .. EOT BOT .. audio_start .. tts_pad | audio 0 .. K-1, pad | unused
+    byte-level BPE   53 marks, always at the same offsets             K codes of the codec
 
 Every id is relative to the end of the text block: a smaller one shifts the others and changes
 nothing else.
@@ -66,9 +64,8 @@ class Vocabulary:
     bot = property(lambda self: self.mark("<|BOT|>"))  # begin of turn
     audio_start = property(lambda self: self.mark("<audio_start>"))
     audio_end = property(lambda self: self.mark("<audio_end>"))
-    audio_patch = property(
-        lambda self: self.mark("<audio_patch>")
-    )  # replaced by a frame of the adaptor
+    # replaced by a frame of the adaptor
+    audio_patch = property(lambda self: self.mark("<audio_patch>"))
     tts_start = property(lambda self: self.mark("<tts_start>"))
     tts_end = property(lambda self: self.mark("<tts_end>"))
     tts_pad = property(lambda self: self.mark("<tts_pad>"))
@@ -95,9 +92,7 @@ class Vocabulary:
         return -(-(self.audio_pad + 1) // self.multiple) * self.multiple
 
     def is_text(self, token: int) -> bool:
-        """Text by the official rule: all ids before `<audio_start>`, turn and tool marks
-        included.
-        """
+        """Text by the official rule: all ids before `<audio_start>`, turn and tool marks too."""
         return 0 <= token < self.audio_start
 
     def is_audio(self, token: int) -> bool:
@@ -105,8 +100,7 @@ class Vocabulary:
         return self.text_size + FIRST_CODE <= token <= self.audio_pad
 
     def split(self, output: Iterable[int]) -> tuple[list[int], list[int]]:
-        """Text ids and audio codes of a generated answer: the official rule, pads and speech marks
-        fall away.
+        """Text ids and audio codes of a generated answer, by the official rule: no pads, no marks.
 
         The official rule cuts the last token, which is the stop; here the answer ends before its
         first stop, which is the same for a finished answer and loses nothing of one that ran out of

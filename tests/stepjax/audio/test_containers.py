@@ -32,10 +32,19 @@ def broken(path, content):
     return str(raised.value)
 
 
-@pytest.mark.parametrize("name, kwargs", [
-    ("a.wav", {}), ("a.wav", {"format": "WAVEX"}), ("a.wav", {"format": "RF64"}), ("a.wav", {"endian": "BIG"}),
-    ("a.aiff", {}), ("a.au", {}), ("a.au", {"endian": "LITTLE"}), ("a.wav", {"format": "NIST"}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, kwargs",
+    [
+        ("a.wav", {}),
+        ("a.wav", {"format": "WAVEX"}),
+        ("a.wav", {"format": "RF64"}),
+        ("a.wav", {"endian": "BIG"}),
+        ("a.aiff", {}),
+        ("a.au", {}),
+        ("a.au", {"endian": "LITTLE"}),
+        ("a.wav", {"format": "NIST"}),
+    ],
+)
 def test_headers_tell_how_many_bytes_of_samples_there_are(tmp_path, name, kwargs):
     content = made(tmp_path / name, subtype="PCM_16", **kwargs)
     path = tmp_path / "b"
@@ -54,8 +63,10 @@ def sized(content, riff, data):
     return bytes(content)
 
 
-@pytest.mark.parametrize("riff, data", [(0, 0), (36, 0), (2**32 - 1, 2**32 - 1), (0x7FFFF024, 0x7FFFF000),
-                                        (2**31, 2**31 - 1)])  # fmt: skip
+@pytest.mark.parametrize(
+    "riff, data",
+    [(0, 0), (36, 0), (2**32 - 1, 2**32 - 1), (0x7FFFF024, 0x7FFFF000), (2**31, 2**31 - 1)],
+)
 def test_a_stream_is_read_to_its_end(tmp_path, riff, data):
     whole = made(tmp_path / "a.wav")
     (tmp_path / "b.wav").write_bytes(sized(whole, riff, data))

@@ -15,14 +15,27 @@ SPEECH = Path(__file__).parents[4] / "shared/data/speech"
 needs_speech = pytest.mark.skipif(not SPEECH.exists(), reason="shared/data/speech is absent")
 
 # Samples and frames, from the public code of the model that this front end feeds.
-GOLDEN_FRAMES = {400: 5, 800: 7, 1600: 12, 4000: 27, 8000: 52, 12000: 77, 16000: 102, 24000: 152, 32000: 202,
-                 48000: 302, 80000: 502, 160000: 1002, 400000: 2502, 479680: 3000, 480000: 3002}  # fmt: skip
+GOLDEN_FRAMES = {
+    400: 5,
+    800: 7,
+    1600: 12,
+    4000: 27,
+    8000: 52,
+    12000: 77,
+    16000: 102,
+    24000: 152,
+    32000: 202,
+    48000: 302,
+    80000: 502,
+    160000: 1002,
+    400000: 2502,
+    479680: 3000,
+    480000: 3002,
+}
 
 
 def log_mel_ref(audio_T):
-    """One row, step by step: 479 zeros, frames centred between mirrored ends, the last one
-    dropped.
-    """
+    """One row, step by step: 479 zeros, mirrored ends, centred frames, the last one dropped."""
     padded = np.pad(np.pad(audio_T.astype(np.float64), (0, 479)), 200, mode="reflect")
     fourier_WK = np.exp(-2j * np.pi * np.outer(np.arange(400), np.arange(201)) / 400)
     hann_W = np.hanning(401)[:-1]

@@ -2,6 +2,7 @@
 
 import os
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,8 +10,19 @@ import soundfile
 
 from stepjax.audio import reading
 
-FORMATS = [("wav", "PCM_U8"), ("wav", "PCM_16"), ("wav", "PCM_24"), ("wav", "FLOAT"), ("wav", "DOUBLE"),
-           ("wav", "ULAW"), ("flac", "PCM_16"), ("flac", "PCM_24"), ("aiff", "PCM_16"), ("au", "PCM_16")]  # fmt: skip
+CASES = Path(__file__).parents[4] / "shared/cases/audio"
+FORMATS = [
+    ("wav", "PCM_U8"),
+    ("wav", "PCM_16"),
+    ("wav", "PCM_24"),
+    ("wav", "FLOAT"),
+    ("wav", "DOUBLE"),
+    ("wav", "ULAW"),
+    ("flac", "PCM_16"),
+    ("flac", "PCM_24"),
+    ("aiff", "PCM_16"),
+    ("au", "PCM_16"),
+]
 LOSSY = [("mp3", "MPEG_LAYER_III"), ("ogg", "VORBIS"), ("opus", "OPUS"), ("wav", "GSM610")]
 
 
@@ -246,3 +258,24 @@ def test_resampling_makes_nothing_longer_than_allowed(tmp_path):
                 assert len(reading.read(path, max_seconds=0.3)) <= 4_800
             except reading.AudioError as error:
                 assert error.reason.startswith("too long: ")
+
+
+@pytest.mark.skipif(not CASES.exists(), reason="shared/cases is absent")
+def test_inputs_that_went_wrong_elsewhere():
+    for name, told in [
+        ("half.wav", "breaks off: after 0.15 of 0.30 s"),
+        ("half.ogg", "breaks off: its last Ogg page, at byte 3446, is not whole"),
+        ("name.raw", "no header: it begins like none of the formats that are read; convert it"),
+        ("one_sample_48k.wav", "too short: 0.021 ms, the least is 25 ms"),
+    ]:
+        assert reason(CASES / name) == told
+    for name, samples, mixed in [
+        ("stream_ffffffff.wav", 4_800, False),
+        ("gsm.wav", 5_120, False),
+        ("stereo_right_only.wav", 4_800, False),
+        ("stereo_left_hiss.wav", 4_800, True),
+    ]:
+        recording = reading.load(CASES / name)
+        assert (len(recording.audio), recording.mixed) == (samples, mixed)
+    right = reading.read(CASES / "stereo_left_hiss.wav", channel=1)
+    np.testing.assert_array_equal(right, reading.read(CASES / "stereo_right_only.wav"))

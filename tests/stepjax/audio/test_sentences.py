@@ -20,7 +20,17 @@ def test_numbers_count_through_the_last_word_first():
     rules = Grammar("SENTENCE: A B | end\nA: 0 | 1 | 2\nB: x | y B2\nB2: p | q")
     assert len(rules) == 3 * 3 + 1
     assert [rules.sentence(k) for k in range(10)] == [
-        "0 x", "0 y p", "0 y q", "1 x", "1 y p", "1 y q", "2 x", "2 y p", "2 y q", "end"]  # fmt: skip
+        "0 x",
+        "0 y p",
+        "0 y q",
+        "1 x",
+        "1 y p",
+        "1 y q",
+        "2 x",
+        "2 y p",
+        "2 y q",
+        "end",
+    ]
 
 
 @pytest.mark.parametrize("k", [-1, 2])

@@ -101,8 +101,10 @@ def test_a_voice_that_does_not_exist_is_named():
 
 
 def test_a_crash_of_the_engine_names_the_line_and_spares_us(engine_like):
-    engine_like("sys.stdout.buffer.write(struct.pack('=IIhh', 16000, 2, 1, 2)); sys.stdout.flush()\n"
-                "os.kill(os.getpid(), signal.SIGSEGV)")  # fmt: skip
+    engine_like(
+        "sys.stdout.buffer.write(struct.pack('=IIhh', 16000, 2, 1, 2)); sys.stdout.flush()\n"
+        "os.kill(os.getpid(), signal.SIGSEGV)"
+    )
     with pytest.raises(speech.SpeechError, match="stopped at .*second.*: exit code -11"):
         speak([Line("first", "en"), Line("second", "en")])
 
@@ -161,8 +163,9 @@ def test_the_engine_itself_reports_a_fork_that_dies():
 
 def test_a_request_that_is_no_request_ends_the_engine():
     request = json.dumps({"text": "hello"}) + "\n"
-    done = subprocess.run([sys.executable, speech.ENGINE], input=request, capture_output=True, text=True,
-                          timeout=30)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, speech.ENGINE], input=request, capture_output=True, text=True, timeout=30
+    )
     assert done.returncode == 1
     assert "missing 3 required positional arguments: 'voice', 'speed', and 'pitch'" in done.stderr
 

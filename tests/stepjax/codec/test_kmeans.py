@@ -1,5 +1,6 @@
 import time
 
+import hypothesis.extra.numpy
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,9 +12,7 @@ from stepjax.codec.codec import code_length
 
 
 def chirps(count, seed=0):
-    """Tones that jump every tenth of a second, with a little noise: half a second to one second
-    each.
-    """
+    """Noisy tones that jump every tenth of a second: half a second to one second each."""
     rng = np.random.default_rng(seed)
     clips = []
     for samples in rng.integers(8000, 16000, size=count):
@@ -131,3 +130,30 @@ def test_two_seconds_are_encoded_between_two_steps():
     for _ in range(10):
         CODEC.encode(two_seconds)
     assert (time.perf_counter() - began) / 10 < 0.1  # 1 ms on a quiet core
+
+
+@given(
+    hypothesis.extra.numpy.arrays(
+        np.float32, st.integers(0, 2000), elements=st.floats(width=32, allow_subnormal=True)
+    )
+)
+def test_any_samples_have_finite_frames_and_codes(audio_T):
+    frames_NM = kmeans.pooled_mel(audio_T)
+    assert np.isfinite(frames_NM).all() and frames_NM.dtype == np.float32
+    codes = CODEC.encode(audio_T)
+    assert codes.shape == (code_length(len(audio_T)),) and set(codes) <= set(range(16))
+    assert np.isfinite(CODEC.decode(codes)).all()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38, -3e38, 1e30, 1e-45, 0.0])
+def test_a_clip_of_nothing_but_nonsense_does_no_harm(value):
+    nonsense = np.full(2000, value, np.float32)
+    CODEC.encode(nonsense)
+    kmeans.fit([*CLIPS, nonsense], num_codes=4, seed=0)
+
+
+def test_samples_that_are_fine_are_left_alone():
+    audio_T = CLIPS[0]
+    mel_FM = mel.log_mel(audio_T[None], np.array([len(audio_T)]))[0][: len(audio_T) // 640 * 4]
+    expected = mel_FM.reshape(-1, 4, mel.NUM_MELS).mean(axis=1)
+    assert np.array_equal(kmeans.pooled_mel(audio_T)[: len(expected)], expected)

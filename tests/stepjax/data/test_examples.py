@@ -37,10 +37,26 @@ utterances = st.builds(said, st.sampled_from(TEXTS), st.integers(1, 16000))
 tasks = st.sampled_from(["transcribe", "answer"])
 
 
-@pytest.mark.parametrize(("samples", "patches"), [
-    (400, 1), (800, 1), (1600, 1), (4000, 3), (8000, 6), (12000, 10), (16000, 13), (24000, 19), (32000, 25),
-    (48000, 38), (80000, 63), (160000, 125), (400000, 313), (479680, 375), (1, 1),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("samples", "patches"),
+    [
+        (400, 1),
+        (800, 1),
+        (1600, 1),
+        (4000, 3),
+        (8000, 6),
+        (12000, 10),
+        (16000, 13),
+        (24000, 19),
+        (32000, 25),
+        (48000, 38),
+        (80000, 63),
+        (160000, 125),
+        (400000, 313),
+        (479680, 375),
+        (1, 1),
+    ],
+)
 def test_patches_are_those_of_the_published_model(samples, patches):
     assert num_patches(samples) == patches
 
@@ -56,9 +72,18 @@ def test_a_transcription_by_hand():
     v, t = VOCABULARY, TOKENIZER.encode
     one = example(said("one two", 4000), "transcribe", RECIPE, sample_id=7)
     before = [
-        v.bot, *t("system\n" + chat.ASR_PROMPT), v.eot,
-        v.bot, *t("human\n"), v.audio_start, *[v.audio_patch] * 3, v.audio_end, v.eot, v.bot, *t("assistant\n"),
-    ]  # fmt: skip
+        v.bot,
+        *t("system\n" + chat.ASR_PROMPT),
+        v.eot,
+        v.bot,
+        *t("human\n"),
+        v.audio_start,
+        *[v.audio_patch] * 3,
+        v.audio_end,
+        v.eot,
+        v.bot,
+        *t("assistant\n"),
+    ]
     answer = [*t("one two"), v.eot]
     row, L = before + answer, RECIPE.max_tokens
     assert list(one["tokens"]) == row[:-1] + [v.endoftext] * (L - len(row) + 1)

@@ -2,7 +2,9 @@
 
 import json
 import re
+import shutil
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +15,8 @@ from stepjax.audio import reading
 from stepjax.data import cache
 from stepjax.data.corpora import entries_of
 from stepjax.data.manifest import manifest
+
+CASES = Path(__file__).parents[4] / "shared/cases/manifests"
 
 
 def tone(rate, seconds=0.3, hertz=300.0):
@@ -27,16 +31,29 @@ def corpus(folder, entries):
             (entry if isinstance(entry, str) else json.dumps(entry)) + "\n" for entry in entries
         )
     )
-    return ConfigDict({"manifest": str(path), "heldout_share": 0.0, "max_seconds": 5.0, "max_skipped": 0.0,
-                       "max_tokens_per_second": 80.0, "cache": str(folder / "cache")})  # fmt: skip
+    return ConfigDict(
+        {
+            "manifest": str(path),
+            "heldout_share": 0.0,
+            "max_seconds": 5.0,
+            "max_skipped": 0.0,
+            "max_tokens_per_second": 80.0,
+            "cache": str(folder / "cache"),
+        }
+    )
 
 
 @pytest.fixture
 def recorded(tmp_path):
     """Ten recordings, no two alike in kind."""
     (tmp_path / "far").mkdir()
-    kinds = [(8_000, 1, "PCM_16"), (11_025, 2, "PCM_24"), (44_100, 2, "FLOAT"), (48_000, 6, "PCM_32"),
-             (16_000, 1, "ULAW")]  # fmt: skip
+    kinds = [
+        (8_000, 1, "PCM_16"),
+        (11_025, 2, "PCM_24"),
+        (44_100, 2, "FLOAT"),
+        (48_000, 6, "PCM_32"),
+        (16_000, 1, "ULAW"),
+    ]
     for k, (rate, channels, subtype) in enumerate(kinds):
         audio = np.stack(
             [tone(rate, hertz=200 + 50 * k)] + [np.zeros(round(0.3 * rate))] * (channels - 1),
@@ -59,8 +76,15 @@ def test_recordings_come_in_the_order_of_the_lines(tmp_path, recorded):
 
 
 def test_all_fields_are_taken_and_other_ones_left_alone(tmp_path, recorded):
-    entry = {"audio": str(tmp_path / "0.wav"), "text": "Grüße", "speaker": "ann", "language": "de", "start": 0.1,
-             "duration": 0.05, "mood": "merry"}  # fmt: skip
+    entry = {
+        "audio": str(tmp_path / "0.wav"),
+        "text": "Grüße",
+        "speaker": "ann",
+        "language": "de",
+        "start": 0.1,
+        "duration": 0.05,
+        "mood": "merry",
+    }
     (utterance,) = manifest(corpus(tmp_path, [entry]), "train").clips()
     assert utterance.name == f"{tmp_path}/0.wav@0.1+0.05"
     assert (utterance.text, utterance.speaker, utterance.language) == ("Grüße", "ann", "de")
@@ -163,8 +187,14 @@ def test_the_identity_follows_what_decides_the_samples(tmp_path, recorded):
     assert before.keys() == {"entries", "recordings", "libsoxr"}
     corpus(tmp_path, ["", *[{**entry, "mood": "merry"} for entry in recorded], ""])
     assert manifest(config, "train").identity() == before
-    changes = [("text", "tone"), ("start", 0.1), ("duration", 0.1), ("audio", "1.wav"), ("speaker", "ann"),
-               ("language", "de")]  # fmt: skip
+    changes = [
+        ("text", "tone"),
+        ("start", 0.1),
+        ("duration", 0.1),
+        ("audio", "1.wav"),
+        ("speaker", "ann"),
+        ("language", "de"),
+    ]
     seen = {before["entries"]}
     for field, value in changes:
         corpus(tmp_path, [{**recorded[0], field: value}, *recorded[1:]])
@@ -180,20 +210,32 @@ def test_the_identity_follows_what_decides_the_samples(tmp_path, recorded):
     assert after["entries"] == before["entries"] and after["recordings"] != before["recordings"]
 
 
-@pytest.mark.parametrize("line, complaint", [
-    ("{", "Expecting property name"),
-    ("[1]", "it is not a JSON object"),
-    ("{}", "it has no audio or audio_filepath and no text"),
-    ('{"audio": "a.wav"}', "it has no text"),
-    ('{"audio": 7, "text": "x"}', "audio is 7 and should be text"),
-    ('{"audio": "a.wav", "text": " "}', "text is ' ' and should be text"),
-    ('{"audio": "a.wav", "text": "x", "speaker": null}', "speaker is None and should be text"),
-    ('{"audio": "a.wav", "text": "x", "start": -1}', "start is -1 and should be seconds, 0 or more"),
-    ('{"audio": "a.wav", "text": "x", "start": "1"}', "start is '1' and should be seconds"),
-    ('{"audio": "a.wav", "text": "x", "start": NaN}', "start is nan and should be seconds"),
-    ('{"audio": "a.wav", "text": "x", "duration": 0}', "duration is 0 and should be seconds, more than 0"),
-    ('{"audio": "a.wav", "text": "x", "duration": true}', "duration is True and should be seconds"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "line, complaint",
+    [
+        ("{", "Expecting property name"),
+        ("[1]", "it is not a JSON object"),
+        ("{}", "it has no audio or audio_filepath and no text"),
+        ('{"audio": "a.wav"}', "it has no text"),
+        ('{"audio": 7, "text": "x"}', "audio is 7 and should be text"),
+        ('{"audio": "a.wav", "text": " "}', "text is ' ' and should be text"),
+        ('{"audio": "a.wav", "text": "x", "speaker": null}', "speaker is None and should be text"),
+        (
+            '{"audio": "a.wav", "text": "x", "start": -1}',
+            "start is -1 and should be seconds, 0 or more",
+        ),
+        ('{"audio": "a.wav", "text": "x", "start": "1"}', "start is '1' and should be seconds"),
+        ('{"audio": "a.wav", "text": "x", "start": NaN}', "start is nan and should be seconds"),
+        (
+            '{"audio": "a.wav", "text": "x", "duration": 0}',
+            "duration is 0 and should be seconds, more than 0",
+        ),
+        (
+            '{"audio": "a.wav", "text": "x", "duration": true}',
+            "duration is True and should be seconds",
+        ),
+    ],
+)
 def test_a_malformed_line_is_named_by_its_number(tmp_path, line, complaint):
     path = tmp_path / "corpus.jsonl"
     path.write_text(f'{{"audio": "a.wav", "text": "fine"}}\n\n{line}\n')
@@ -222,3 +264,135 @@ def test_an_empty_split_says_what_to_change(tmp_path, recorded):
         "heldout_share=0, such as to 0.",
     ):
         manifest(corpus(tmp_path, recorded), "heldout")
+
+
+def test_one_recording_cannot_be_both_trained_on_and_held_out(tmp_path):
+    soundfile.write(tmp_path / "a.wav", tone(16_000, 1.0), 16_000)
+    config = corpus(
+        tmp_path,
+        [{"audio": "a.wav", "text": "x", "start": k / 10, "duration": 0.1} for k in range(10)],
+    )
+    config.heldout_share = 0.05
+    with pytest.raises(ValueError) as raised:
+        manifest(config, "heldout")
+    assert str(raised.value) == (
+        f"No line of {config.manifest} falls into the heldout split, since all 10 are of one "
+        "recording, and a recording is either trained on or held out: cut it into several files, "
+        "or add others."
+    )
+
+
+def test_the_share_that_an_empty_split_suggests_is_enough(tmp_path, recorded):
+    config = corpus(tmp_path, recorded)
+    with pytest.raises(ValueError) as raised:
+        manifest(config, "heldout")
+    config.heldout_share = float(re.search(r"such as to (.*)\.$", str(raised.value))[1])
+    assert len(manifest(config, "heldout")) >= 1
+
+
+@pytest.mark.parametrize(
+    "written, complaint",
+    [
+        (
+            "",
+            "manifest='' is no file and no folder: name a JSONL file, or a corpus in one of",
+        ),
+        ("/dev/null", "manifest='/dev/null' is no file and no folder"),
+        ("a" * 5000, "manifest='aaaa"),
+    ],
+)
+def test_a_path_without_a_corpus_is_refused(tmp_path, written, complaint):
+    config = corpus(tmp_path, [])
+    config.manifest = written
+    with pytest.raises(ValueError, match=f"^{complaint}"):
+        manifest(config, "train")
+
+
+def test_a_text_far_too_long_for_its_recording_is_skipped(tmp_path, recorded):
+    """A recording shorter than a second may have as many words as one of a second."""
+    texts = ["x" * 80, "x" * 81, "ü" * 40, "ü" * 41, "word " * 5_000]
+    entries = [{**entry, "text": text} for entry, text in zip(recorded, texts, strict=False)]
+    config = corpus(tmp_path, entries)
+    config.max_skipped = 0.7
+    source = manifest(config, "train")
+    assert source.texts() == [texts[0], texts[2]]
+    assert [each.reason for each in source.skipped] == [
+        f"too much text: {size} bytes in 0.30 s, the limit is 80 a second (max_tokens_per_second)"
+        for size in (81, 82, 25_000)
+    ]
+    config.max_tokens_per_second = 82.0
+    assert manifest(config, "train").texts() == texts[:4]
+
+
+def test_mixed_recordings_are_counted_and_a_channel_is_chosen(tmp_path):
+    left, right = tone(16_000), tone(16_000, hertz=700.0)
+    soundfile.write(tmp_path / "both.wav", np.stack([left, right], axis=1), 16_000, subtype="FLOAT")
+    soundfile.write(
+        tmp_path / "one.wav", np.stack([left, 0 * right], axis=1), 16_000, subtype="FLOAT"
+    )
+    part = {"audio": "both.wav", "text": "x", "duration": 0.2}
+    lines = [
+        part,
+        {**part, "start": 0.1},
+        {**part, "channel": 1},
+        {"audio": "one.wav", "text": "x"},
+    ]
+    source = manifest(corpus(tmp_path, lines), "train")
+    assert source.mixed == 1
+    np.testing.assert_allclose(source[0].audio, (left + right)[:3_200] / 2, atol=1e-6)
+    np.testing.assert_allclose(source[2].audio, right[:3_200], atol=1e-6)
+    np.testing.assert_allclose(source[3].audio, left, atol=1e-6)
+    assert manifest(corpus(tmp_path, lines[2:]), "train").mixed == 0
+
+
+def test_lines_that_tell_no_words_are_skipped_and_counted(tmp_path, recorded):
+    path = tmp_path / "metadata.csv"
+    path.write_text("file_name,text\n0.wav,one\n1.wav,\n2.wav,three\n")
+    config = corpus(tmp_path, [])
+    config.manifest, config.max_skipped = str(tmp_path), 0.4
+    source = manifest(config, "train")
+    assert source.texts() == ["one", "three"]
+    assert [(each.name, each.where) for each in source.skipped] == [("1.wav", f"{path}, line 3")]
+
+
+@pytest.fixture
+def cases(tmp_path):
+    """The shared manifests, beside the recordings that they name."""
+    for k in range(20):
+        soundfile.write(tmp_path / f"{k:02d}.wav", tone(16_000, 0.6, 200 + 20 * k), 16_000)
+    shutil.copy(tmp_path / "03.wav", tmp_path / "03.raw")
+    (tmp_path / "03.raw").write_bytes((tmp_path / "03.wav").read_bytes()[44:])
+    for path in CASES.glob("*.jsonl"):
+        shutil.copy(path, tmp_path)
+
+    def source(name, split="train", **changes):
+        config = corpus(tmp_path, [])
+        config.update({"manifest": str(tmp_path / name), "heldout_share": 0.05, "max_seconds": 2.5,
+                       "max_skipped": 0.01, **changes})  # fmt: skip
+        return manifest(config, split)
+
+    return source
+
+
+@pytest.mark.skipif(not CASES.exists(), reason="shared/cases is absent")
+def test_inputs_that_went_wrong_elsewhere(tmp_path, cases):
+    for name, lines in [("good", 20), ("bom", 20), ("nemo", 20), ("offset", 20), ("edited", 40)]:
+        splits = [cases(f"{name}.jsonl", split) for split in ("train", "heldout")]
+        assert sum(map(len, splits)) == lines > len(splits[1]) > 0
+        assert not any(split.skipped for split in splits)
+    assert len(cases("offset.jsonl")[0].audio) == 3_200
+    assert cases("good.jsonl").identity() != cases("edited.jsonl").identity()
+    assert cases("good.jsonl").identity() == cases("bom.jsonl").identity()
+    (skipped,) = cases("start_beyond.jsonl", max_skipped=0.1).skipped
+    assert skipped.reason == "beyond the file: it lasts 0.60 s, the start is 5.00 s"
+    for name, complaint in [
+        ("longer_than_file", "line 1 (beyond the file: it lasts 0.60 s, the end is 2.40 s)"),
+        ("raw", "line 4 (no header: it begins like none of the formats that are read; convert it)"),
+        ("nul", "line 4: audio '03\\x00.wav' holds the character NUL, which no path can."),
+        ("surrogate", "line 4: text holds half a character, U+D83D."),
+        ("huge_start", "line 4: start is 1000"),
+    ]:
+        with pytest.raises(ValueError, match=re.escape(f"{tmp_path}/{name}.jsonl, {complaint}")):
+            cases(f"{name}.jsonl")
+    with pytest.raises(ValueError, match="since all 10 are of one recording"):
+        cases("one_recording.jsonl", "heldout")

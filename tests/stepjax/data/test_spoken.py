@@ -12,10 +12,21 @@ from stepjax.data.spoken import spoken_sentences
 
 
 def config(folder, **changes):
-    return ConfigDict({
-        "seed": 0, "utterances": 8, "heldout": 4, "languages": ("en", "de"), "voices": ("m1", "f2"),
-        "speed": (160, 210), "pitch": (35, 65), "max_seconds": 4.0, "max_skipped": 0.0, "cache": str(folder),
-        **changes})  # fmt: skip
+    return ConfigDict(
+        {
+            "seed": 0,
+            "utterances": 8,
+            "heldout": 4,
+            "languages": ("en", "de"),
+            "voices": ("m1", "f2"),
+            "speed": (160, 210),
+            "pitch": (35, 65),
+            "max_seconds": 4.0,
+            "max_skipped": 0.0,
+            "cache": str(folder),
+            **changes,
+        }
+    )
 
 
 @pytest.fixture(scope="module")

@@ -35,10 +35,20 @@ ASR_TURNS = [
 def test_asr_by_hand():
     v, t = VOCABULARY, TOKENIZER.encode
     assert ids(ASR_TURNS) == [
-        v.bot, *t("system\n请记录下你所听到的语音内容。"), v.eot,
-        v.bot, *t("human\n"), v.audio_start, v.audio_patch, v.audio_patch, v.audio_patch, v.audio_end, v.eot,
-        v.bot, *t("assistant\n"),
-    ]  # fmt: skip
+        v.bot,
+        *t("system\n请记录下你所听到的语音内容。"),
+        v.eot,
+        v.bot,
+        *t("human\n"),
+        v.audio_start,
+        v.audio_patch,
+        v.audio_patch,
+        v.audio_patch,
+        v.audio_end,
+        v.eot,
+        v.bot,
+        *t("assistant\n"),
+    ]
 
 
 def test_a_conversation_reads_as_the_sheet_says():
@@ -55,8 +65,8 @@ def test_a_conversation_reads_as_the_sheet_says():
     ]
     assert readable(ids(turns)) == (
         "<|BOT|>system\nbe kind<|EOT|>"
-        '<|BOT|>tool_json_schemas\n[{"type": "function", "function": {"name": "search", "description": "d", '
-        '"parameters": {}}}]<|EOT|>'
+        '<|BOT|>tool_json_schemas\n[{"type": "function", "function": {"name": "search", '
+        '"description": "d", "parameters": {}}}]<|EOT|>'
         "<|BOT|>human\nhi <audio_start><audio_patch><audio_end><|EOT|>"
         '<|BOT|>assistant\n<tool_call>function\nsearch\n{"query": "天气"}</tool_call><|EOT|>'
         "<|BOT|>input\nsunny<|EOT|>"

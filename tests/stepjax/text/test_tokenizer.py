@@ -8,8 +8,12 @@ from hypothesis import strategies as st
 
 from stepjax.text import chat, tokenizer
 
-TEXTS = [f"the {color} {animal} is {number}" for color in ("red", "blue") for animal in ("fox", "hen")
-         for number in ("one", "two", "three", "four")]  # fmt: skip
+TEXTS = [
+    f"the {color} {animal} is {number}"
+    for color in ("red", "blue")
+    for animal in ("fox", "hen")
+    for number in ("one", "two", "three", "four")
+]
 TINY = tokenizer.train(TEXTS, text_size=340, templates=chat.TEMPLATES)
 
 
