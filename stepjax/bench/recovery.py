@@ -1,99 +1,48 @@
-"""Measurements that the claims of the README stand on. Each compares side by side within one
-run.
-"""
+"""Seconds from a lost node to the step done again, beside those of a new process."""
 
 import contextlib
 import os
 import signal
 import statistics
 import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import jax
-import numpy as np
 from ml_collections import ConfigDict
 
-from parallel.elastic.inject import EmulatedCluster
-from parallel.elastic.supervisor import Supervisor
 from parallel.fabric.faults import FaultPlan
-from parallel.fabric.topology import KHopLine
-from parallel.spmd.mesh import Layout
-from stepjax.train import corpus as corpora
+from stepjax.bench.result import Result
 from stepjax.train.jsonl import read
-from stepjax.train.loop import model_and_step
-from stepjax.train.step import trained_on
-from stepjax.train.trainer import Trainer
 
-MESHES = ((1, 1, 1), (2, 2, 4), (4, 2, 4), (8, 2, 4))  # nodes, GPUs of a node, devices of a ring
 WAIT_SECONDS = 300  # for a process to come to its next step
 
 
-def mesh_overhead(config: ConfigDict, steps: int) -> tuple[list[dict], dict]:
-    """Seconds of a step of the same global batch on 1, 4, 8 and 16 devices, taking turns.
-
-    Returns: rows with `devices`, `seconds` (median), `fastest`, `slowest`; and the summary with
-    `overhead`, the median over turns of 16 devices' seconds over one device's.
-    """
-    splits = corpora.open_splits(config.data)
-    recipe = corpora.fit(splits, config.data, config.seed, multiple=4)
-    corpus = corpora.make(splits, recipe, config.data, config.seed)
-    arrays = trained_on(corpus.batches[0].arrays)
-    with contextlib.ExitStack() as stack:
-        trainers = [stack.enter_context(_on_mesh(config, corpus, arrays, *mesh)) for mesh in MESHES]
-        seconds = np.array(
-            [[_seconds(trainer, n, arrays) for trainer in trainers] for n in range(steps + 1)]
-        )[1:]
-    rows = [
-        {
-            "devices": n * g,
-            "seconds": float(np.median(s)),
-            "fastest": float(s.min()),
-            "slowest": float(s.max()),
-        }
-        for (n, g, _), s in zip(MESHES, seconds.T, strict=True)
+def run(config: ConfigDict) -> Result:
+    """Measures `launch.train` with the settings of a config's part `recovery`."""
+    command = [
+        sys.executable,
+        "-m",
+        "launch.train",
+        f"--config={config.config}",
+        f"--config.steps={config.steps}",
+        f"--config.checkpoint.every={config.checkpoint_every}",
+        f"--config.faults={config.faults}",
     ]
-    ratios = seconds[:, -1] / seconds[:, 0]
-    spread = {"fastest": float(ratios.min()), "slowest": float(ratios.max())}
-    return rows, {
-        "overhead": float(np.median(ratios)),
-        "overhead_over_turns": spread,
-        "steps": steps,
-    }
+    with tempfile.TemporaryDirectory() as folder:
+        return recovery_against_restart(command, Path(folder), config.restarts)
 
 
-@contextlib.contextmanager
-def _on_mesh(
-    config, corpus, arrays, num_nodes: int, gpus_per_node: int, tensor: int
-) -> Iterator[Trainer]:
-    make_params, step = model_and_step(config, corpus.recipe.vocabulary.size)
-    shapes = {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in arrays.items()}
-    with EmulatedCluster(num_nodes, gpus_per_node, FaultPlan()) as cluster:
-        supervisor = Supervisor(cluster, KHopLine(num_nodes, 2), Layout(tensor), gpus_per_node)
-        trainer = Trainer(step, supervisor, shapes, config.data.microbatch, config.objective)
-        trainer.initialize(make_params)
-        yield trainer
+def recovery_against_restart(command: list[str], workdir: Path, restarts: int) -> Result:
+    """Runs `command` until the faults of its plan are behind it, kills it, and starts it again.
 
+    Seconds count from the moment when a loss is noticed, or from the start of the new process, to
+    the first step that is done afterwards.
 
-def _seconds(trainer: Trainer, n: int, arrays) -> float:
-    began = time.perf_counter()
-    trainer.train_on(n, arrays)
-    jax.block_until_ready(trainer.state)
-    return time.perf_counter() - began
-
-
-def recovery_against_restart(
-    command: list[str], workdir: Path, restarts: int
-) -> tuple[list[dict], dict]:
-    """Seconds from a loss being noticed to the step done again, beside those of a new process from
-    a checkpoint.
-
-    Runs `command` until the faults of its plan are behind it, kills it, and starts it again,
-    several times.
-
-    Returns: rows with `kind` ("recovery", with `phases`, or "restart") and `seconds`; and the
-    summary with both medians and `speedup`.
+    Returns: rows with `kind` ("recovery", with `phases`, or "restart") and `seconds`; the summary
+      has both medians and `speedup`.
     """
     with _process([*command, f"--workdir={workdir}"]) as process:
         lost = _planned_losses(workdir, process)
@@ -121,7 +70,7 @@ def recovery_against_restart(
         "restart_seconds": restart,
         "speedup": restart / recovery,
     }
-    return rows, summary | {"phases": phases}
+    return Result(rows, summary | {"phases": phases})
 
 
 def _planned_losses(workdir: Path, process: subprocess.Popen) -> int:
