@@ -1,0 +1,1 @@
+"""The ring runtime; it knows nothing of speech or models."""

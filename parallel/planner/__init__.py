@@ -1,0 +1,1 @@
+"""Which layout, before anything runs: fault traces, cost, job scale, goodput."""

@@ -1,0 +1,1 @@
+"""Pictures and words for people: the fabric as SVG, charts, sentences."""

@@ -1,0 +1,1 @@
+"""Sound: reading recordings, mel spectra, the speech engine of the default corpus."""

@@ -1,0 +1,1 @@
+"""Files and checkpoints that are whole or named as damaged."""

@@ -1,0 +1,1 @@
+"""Audio encoder, adaptor and decoder: one definition for one device and for a ring."""

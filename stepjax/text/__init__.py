@@ -1,0 +1,1 @@
+"""Text to ids: tokenizer, vocabulary layout, chat template, interleaving."""
