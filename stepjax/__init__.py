@@ -10,9 +10,8 @@ A name is imported when it is first used, so `import stepjax` takes no time and 
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from stepjax import train as train
-
 if TYPE_CHECKING:
+    from stepjax import train as train
     from stepjax.infer.load import Loaded as Loaded
     from stepjax.infer.load import load as load
     from stepjax.infer.transcribe import Transcriber as Transcriber
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
     from stepjax.recipe import Recipe as Recipe
 
 _HOMES = {
+    # training: a package with names of its own
+    "train": "stepjax",
     # a run that has been trained
     "Loaded": "stepjax.infer.load",
     "Transcriber": "stepjax.infer.transcribe",
@@ -28,12 +29,14 @@ _HOMES = {
     "Recipe": "stepjax.recipe",
     "StepAudio": "stepjax.model.step_audio",
 }
-__all__ = ["train", *_HOMES]
+__all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name == "train":
+        return importlib.import_module("stepjax.train")
     return getattr(importlib.import_module(_HOMES[name]), name)
 
 
