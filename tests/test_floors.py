@@ -87,8 +87,9 @@ def test_only_training_and_what_measures_it_know_the_mesh():
 
 
 def test_the_report_knows_only_the_records_of_a_run():
-    """They import nothing of training, so the report stays below it."""
-    records = ("stepjax.train.jsonl", "stepjax.train.summary")
+    """They import nothing else of training, so the report stays below it."""
+    records = tuple(f"stepjax.train.{name}" for name in ("jsonl", "events", "summary"))
+    assert offenders("stepjax.report", "parallel", but=("parallel.show",)) == []
     assert offenders("stepjax.report", "stepjax", but=("stepjax.report", *records)) == []
     for record in records:
         assert offenders(record, "stepjax", but=records) == []

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+Nodes = tuple[int, ...]  # of a ring: in the order in which it passes them
 Gpu = tuple[int, int]  # (node, gpu of that node)
 
 

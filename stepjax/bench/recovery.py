@@ -10,12 +10,16 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from ml_collections import ConfigDict
 
 from parallel.fabric.faults import FaultPlan
 from stepjax.bench.result import Result
+from stepjax.train.events import Event, Recovery, Start, parse_event, parse_step
 from stepjax.train.jsonl import read
+
+Kind = TypeVar("Kind", bound=Event)
 
 WAIT_SECONDS = 300  # for a process to come to its next step
 
@@ -49,9 +53,7 @@ def recovery_against_restart(command: list[str], workdir: Path, restarts: int) -
         recoveries = _wait(
             lambda: _recoveries(workdir, lost), process, "the last fault of the plan"
         )
-    rows = [
-        {"kind": "recovery", "seconds": r["seconds"], "phases": r["phases"]} for r in recoveries
-    ]
+    rows = [{"kind": "recovery", "seconds": r.seconds, "phases": r.phases} for r in recoveries]
     for _ in range(restarts):
         before = len(read(workdir / "events.jsonl"))
         began = time.time()
@@ -62,9 +64,7 @@ def recovery_against_restart(command: list[str], workdir: Path, restarts: int) -
         statistics.median(row["seconds"] for row in rows if row["kind"] == kind)
         for kind in ("recovery", "restart")
     )
-    phases = {
-        p: statistics.median(r["phases"][p] for r in recoveries) for p in recoveries[0]["phases"]
-    }
+    phases = {p: statistics.median(r.phases[p] for r in recoveries) for p in recoveries[0].phases}
     summary = {
         "recovery_seconds": recovery,
         "restart_seconds": restart,
@@ -75,24 +75,30 @@ def recovery_against_restart(command: list[str], workdir: Path, restarts: int) -
 
 def _planned_losses(workdir: Path, process: subprocess.Popen) -> int:
     def plan():
-        starts = [event for event in read(workdir / "events.jsonl") if event["event"] == "start"]
-        return FaultPlan.parse(starts[0]["plan"]) if starts else None
+        starts = _events(workdir, Start)
+        return FaultPlan.parse(starts[0].plan) if starts else None
 
     return sum(fault.kind == "lose" for fault in _wait(plan, process, "its start").faults)
 
 
-def _recoveries(workdir: Path, wanted: int) -> list[dict] | None:
-    losses = [e for e in read(workdir / "events.jsonl") if e["event"] == "recovery" and e["gone"]]
+def _recoveries(workdir: Path, wanted: int) -> list[Recovery] | None:
+    losses = [recovery for recovery in _events(workdir, Recovery) if recovery.gone]
     return losses if len(losses) >= wanted else None
 
 
 def _first_step_after(workdir: Path, num_events: int) -> bool:
     """Whether a process that has logged its start since has finished a step."""
-    events = read(workdir / "events.jsonl")[num_events:]
-    started = [event["step"] for event in events if event["event"] == "start"]
+    events = read(workdir / "events.jsonl", parse_event)[num_events:]
+    started = [event.step for event in events if isinstance(event, Start)]
     return bool(started) and any(
-        line["step"] >= started[0] for line in read(workdir / "metrics.jsonl")[-3:]
+        line.step >= started[0] for line in read(workdir / "metrics.jsonl", parse_step)[-3:]
     )
+
+
+def _events(workdir: Path, kind: type[Kind]) -> list[Kind]:
+    """The events of one kind that a run has logged so far."""
+    events = read(workdir / "events.jsonl", parse_event)
+    return [event for event in events if isinstance(event, kind)]
 
 
 def _wait(look, process: subprocess.Popen, what: str):

@@ -16,8 +16,9 @@ from typing import Any
 from parallel.show import words
 from parallel.show.chart import Line, Mark, chart, stacked_bar, stepped, tag, thinned
 from parallel.show.fabric import fabric_svg
-from stepjax.report.story import Record, Story, load, setting, verdict
+from stepjax.report.story import Story, load, setting, verdict
 from stepjax.report.style import STYLE
+from stepjax.train.events import Evaluation, Generation, Recovery, Start
 
 Rings = list[list[int]]
 
@@ -97,23 +98,21 @@ def heading(story: Story) -> str:
 
 def cards(story: Story) -> str:
     n = story.numbers
-    took = sum(line.get("seconds") or 0 for line in story.metrics)
+    took = sum(line.seconds for line in story.steps)
     shown = [
-        ("Steps", words.number(n["steps"]), f"{words.clock(took)} of training"),
-        ("Loss", words.number(n["final_loss"]), f"from {words.number(n['first_loss'])}"),
-        ("Tokens a second", words.number(n["tokens_per_second"]), "median step"),
-        ("Nodes lost", words.number(n["faults"]), f"{n['rejoins']} came back"),
+        ("Steps", words.number(n.steps), f"{words.clock(took)} of training"),
+        ("Loss", words.number(n.final_loss), f"from {words.number(n.first_loss)}"),
+        ("Tokens a second", words.number(n.tokens_per_second), "median step"),
+        ("Nodes lost", words.number(n.faults), f"{n.rejoins} came back"),
     ]
-    if pauses := n["recovery_seconds"]:
+    if pauses := n.recovery_seconds:
         shown.append(("Longest recovery", seconds(max(pauses)), f"shortest {seconds(min(pauses))}"))
-    if "samples_lost" in n and "samples_repeated" in n:
+    if n.samples_lost is not None and n.samples_repeated is not None:
         shown.append(
-            ("Samples lost", words.number(n["samples_lost"]), f"{n['samples_repeated']} repeated")
+            ("Samples lost", words.number(n.samples_lost), f"{n.samples_repeated} repeated")
         )
-    if score := next(reversed(story.of("evaluation")), None):
-        shown.append(
-            ("Held-out WER", words.share(score["wer"]), f"CER {words.share(score['cer'])}")
-        )
+    for score in story.of(Evaluation)[-1:]:
+        shown.append(("Held-out WER", words.share(score.wer), f"CER {words.share(score.cer)}"))
     return tag("section", "".join(card(*each) for each in shown), class_="cards")
 
 
@@ -124,11 +123,16 @@ def card(name: str, value: str, note: str) -> str:
 
 
 def losses(story: Story) -> str:
-    steps = [line["step"] for line in story.metrics]
-    kinds = [("text", "loss_text", BLUE, "none", 2.2), ("audio", "loss_audio", ORANGE, "7 4", 2.2),
-             ("weighted sum", "loss", GREY, "2 3", 1.6)]  # fmt: skip
-    lines = [Line(name, steps, [line.get(key) for line in story.metrics], ink, dash, width)
-             for name, key, ink, dash, width in kinds]  # fmt: skip
+    steps = [line.step for line in story.steps]
+    text, audio = (
+        [line.loss_text for line in story.steps],
+        [line.loss_audio for line in story.steps],
+    )
+    lines = [
+        Line("text", steps, text, BLUE, width=2.2),
+        Line("audio", steps, audio, ORANGE, "7 4", 2.2),
+        Line("weighted sum", steps, [line.loss for line in story.steps], GREY, "2 3", 1.6),
+    ]
     lines = [thinned(line) for line in lines if any(y is not None for y in line.ys)]
     if not lines:
         return section("Loss", said("No step has been logged."))
@@ -138,25 +142,23 @@ def losses(story: Story) -> str:
 
 def marks(story: Story) -> list[Mark]:
     found = []
-    for event in story.of("recovery"):
-        if event["gone"]:
-            found.append(Mark(event["step"], f"{words.nodes(event['gone'])} lost", RED))
-        if event["back"]:
-            found.append(Mark(event["step"], f"{words.nodes(event['back'])} back", GREEN, "5 3"))
+    for recovery in story.of(Recovery):
+        if recovery.gone:
+            found.append(Mark(recovery.step, f"{words.nodes(recovery.gone)} lost", RED))
+        if recovery.back:
+            found.append(Mark(recovery.step, f"{words.nodes(recovery.back)} back", GREEN, "5 3"))
     return found
 
 
 def devices(story: Story) -> str:
-    generations = {
-        event["step"]: event for event in story.of("generation")
-    }  # the last one made at a step
-    if not generations or not story.start or not story.metrics:
+    last_at = {generation.step: generation for generation in story.of(Generation)}
+    if not last_at or not story.start or not story.steps:
         return ""
-    steps, per_node = sorted(generations), story.start["gpus_per_node"]
-    until = max(story.metrics[-1]["step"], *steps)
-    alive = [len(generations[step]["alive"]) * per_node for step in steps]
-    used = [generations[step]["devices"] for step in steps]
-    whole = [story.start["num_nodes"] * per_node] * len(steps)
+    steps, per_node = sorted(last_at), story.start.gpus_per_node
+    until = max(story.steps[-1].step, *steps)
+    alive = [len(last_at[step].alive) * per_node for step in steps]
+    used = [last_at[step].devices for step in steps]
+    whole = [story.start.num_nodes * per_node] * len(steps)
     lines = [Line("in rings", steps, used, BLUE, fill="#dfeaf5"), Line("alive", steps, alive, GREEN, "7 4"),
              Line("all", steps, whole, GREY, "2 3", 1.6)]  # fmt: skip
     drawn = chart(
@@ -169,18 +171,18 @@ def devices(story: Story) -> str:
 def recoveries(story: Story) -> Iterator[str]:
     """A section each; the bars of all of them have one scale."""
     longest = max(
-        (sum(took for _, took in phases(event)) for event in story.of("recovery")), default=0
+        (sum(took for _, took in phases(recovery)) for recovery in story.of(Recovery)), default=0
     )
-    generations = story.of("generation")
+    generations = story.of(Generation)
     rings = in_place(generations)
-    num_nodes = story.start["num_nodes"] if story.start else MOST_NODES_DRAWN
-    for number, recovery in enumerate(story.recoveries(), 1):
-        event, before, after = recovery.event, recovery.before, recovery.after
+    num_nodes = story.start.num_nodes if story.start else MOST_NODES_DRAWN
+    for number, rewiring in enumerate(story.rewirings(), 1):
+        recovery, before, after = rewiring.recovery, rewiring.before, rewiring.after
         yield section(
-            f"Step {event['step']:,}: {words.change(event['gone'], event['back'])}",
-            said(in_words(event, None if after is None else generations[after])),
+            f"Step {recovery.step:,}: {words.change(recovery.gone, recovery.back)}",
+            said(in_words(recovery, None if after is None else generations[after])),
             pictures(story, before, after, rings, drawn=number * num_nodes <= MOST_NODES_DRAWN),
-            timing(event, longest),
+            timing(recovery, longest),
         )
 
 
@@ -192,44 +194,51 @@ def pictures(
     figures = []
     for name, which in (("Before", before), ("After", after)):
         if which is not None:
-            generation = story.of("generation")[which]
+            generation = story.of(Generation)[which]
             inside = (
                 drawing(story.start, generation, rings[which], wires(rings[which]) - known)
                 if drawn
                 else ""
             )
-            caption = html.escape(f"{name}: {words.rings(generation['groups'], room=110)}")
+            caption = html.escape(f"{name}: {words.rings(generation.groups, room=110)}")
             figures.append(tag("figure", inside + tag("figcaption", caption)))
-    wide = story.start and story.start["num_nodes"] > SIDE_BY_SIDE
+    wide = story.start and story.start.num_nodes > SIDE_BY_SIDE
     return tag("div", "".join(figures), class_="pile" if wide else "pair")
 
 
-def in_words(event: Record, after: Record | None) -> str:
-    again = (
-        f", and {words.counted(event['steps_lost'], 'step')} had to be done again"
-        if event["steps_lost"]
-        else ""
-    )
-    parts = [f"Training went on {seconds(event['seconds'])} later{again}.",
-             f"The state came from {SOURCES.get(event['state_from'], event['state_from'])}."]  # fmt: skip
+def in_words(recovery: Recovery, after: Generation | None) -> str:
+    again = ""
+    if recovery.steps_lost:
+        again = f", and {words.counted(recovery.steps_lost, 'step')} had to be done again"
+    parts = [
+        f"Training went on {seconds(recovery.seconds)} later{again}.",
+        f"The state came from {SOURCES.get(recovery.state_from, recovery.state_from)}.",
+    ]
     if after:
-        parts.append(f"{words.counted(after['switched'], 'bundle')} of transceivers switched, which takes the hardware "
-                     f"{seconds(after['switch_seconds'])}.")  # fmt: skip
-        parts.append(f"{words.counted(after['devices'], 'device')} went on.")
+        bundles = f"{words.counted(after.switched, 'bundle')} of transceivers switched"
+        parts += [
+            f"{bundles}, which takes the hardware {seconds(after.switch_seconds)}.",
+            f"{words.counted(after.devices, 'device')} went on.",
+        ]
     return " ".join(parts)
 
 
 def drawing(
-    start: Record | None, generation: Record, rings: Rings, new: Collection[tuple[int, int]]
+    start: Start | None, generation: Generation, rings: Rings, new: Collection[tuple[int, int]]
 ) -> str:
     if start is None:
         return said("Nothing tells what fabric this is.", class_="note")
     try:
         svg = fabric_svg(
-            start["num_nodes"], start["gpus_per_node"], start["hops"], rings, generation["away"],
-            wraps=start["fabric"] == "ring", switched=sorted(new),
-        )  # fmt: skip
-    except (TypeError, ValueError) as reason:
+            start.num_nodes,
+            start.gpus_per_node,
+            start.hops,
+            rings,
+            generation.away,
+            wraps=start.fabric == "ring",
+            switched=sorted(new),
+        )
+    except ValueError as reason:
         return said(f"These rings cannot be drawn: {reason}", class_="note")
     return svg.replace(' xmlns="http://www.w3.org/2000/svg"', "")  # inside a page it says nothing
 
@@ -238,16 +247,14 @@ def wires(groups: Sequence[Sequence[int]]) -> set[tuple[int, int]]:
     return {pair for group in groups for pair in zip(group, group[1:], strict=False)}
 
 
-def in_place(generations: Sequence[Record]) -> list[Rings]:
+def in_place(generations: Sequence[Generation]) -> list[Rings]:
     """The rings of every generation, each at the place it had before: the drawing gives places
     their colours.
 
-    >>> in_place([{"groups": [[0, 1], [2, 3], [4, 5]]}, {"groups": [[0, 1], [4, 5]]}, {"groups": [[0, 1], [2, 4]]}])
-    [[[0, 1], [2, 3], [4, 5]], [[0, 1], [], [4, 5]], [[0, 1], [2, 4], []]]
     """
     found, last = [], []
     for generation in generations:
-        groups = [list(group) for group in generation["groups"]]
+        groups = [list(group) for group in generation.groups]
         places = [group if group in groups else [] for group in last]
         places += [[]] * (len(groups) - len(places))
         for group in groups:
@@ -260,15 +267,14 @@ def in_place(generations: Sequence[Record]) -> list[Rings]:
     return found
 
 
-def phases(event: Record) -> list[tuple[str, float]]:
-    return [
-        (name, event["phases"][name]) for name in PHASES if event["phases"].get(name) is not None
-    ]
+def phases(recovery: Recovery) -> list[tuple[str, float]]:
+    took = ((name, recovery.phases.get(name)) for name in PHASES)
+    return [(name, seconds) for name, seconds in took if seconds is not None]
 
 
-def timing(event: Record, longest: float) -> str:
+def timing(recovery: Recovery, longest: float) -> str:
     """A bar of the phases, and their seconds in a table."""
-    took = phases(event)
+    took = phases(recovery)
     if not took or not longest:
         return ""
     bar = stacked_bar([(name, s, PHASES[name][1]) for name, s in took], longest)
@@ -280,12 +286,14 @@ def timing(event: Record, longest: float) -> str:
 
 
 def heldout(story: Story) -> str:
-    evaluations = story.of("evaluation")
+    evaluations = story.of(Evaluation)
     if not evaluations:
         return ""
     every = -(-len(evaluations) // MOST_EVALUATIONS)
-    rows = [[f"{e['step']:,}", words.number(e["loss"]), words.share(e["wer"]), words.share(e["cer"])]
-            for e in evaluations[::-1][::every][::-1]]  # fmt: skip
+    rows = [
+        [f"{e.step:,}", words.number(e.loss), words.share(e.wer), words.share(e.cer)]
+        for e in evaluations[::-1][::every][::-1]
+    ]
     note = "Word and character error rates of what the model transcribes of recordings it was not trained on."
     head = ("after step", "loss", "WER", "CER")
     return section("Held out", said(note, class_="note"), table(head, rows, class_="numbers"))
@@ -293,7 +301,7 @@ def heldout(story: Story) -> str:
 
 def settings(story: Story) -> str:
     """Every value of result.json and config.json, and the fault plan."""
-    plan = [("plan", story.start["plan"])] if story.start and "plan" in story.start else []
+    plan = [("plan", story.start.plan)] if story.start else []
     parts = [
         ("Faults", plan),
         ("Result", list(flat(story.result))),

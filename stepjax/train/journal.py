@@ -5,7 +5,6 @@ same.
 """
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,8 @@ from ml_collections import ConfigDict
 
 from parallel.elastic.supervisor import Generation
 from parallel.fabric.faults import FaultPlan
-from stepjax.report.terminal import Progress
+from stepjax.report.terminal import Terminal
+from stepjax.train import events
 from stepjax.train.board import Board
 from stepjax.train.jsonl import Log, read, truncate
 from stepjax.train.trainer import Measured, Recovered
@@ -33,18 +33,18 @@ class Journal:
         self.metrics, self.events = Log(workdir / "metrics.jsonl"), Log(workdir / "events.jsonl")
         self._board_folder = workdir / "tensorboard"
         self._board: Board | None = None
-        self._progress = Progress(
+        self._terminal = Terminal(
             config.steps, config.fabric.num_nodes * config.fabric.gpus_per_node
         )
 
     def __enter__(self) -> "Journal":
-        self._progress.__enter__()
+        self._terminal.__enter__()
         return self
 
     def __exit__(self, *error) -> None:
         if self._board:
             self._board.close()
-        self._progress.__exit__(*error)
+        self._terminal.__exit__(*error)
 
     def begin(self, step: int) -> int:
         """The run goes on at `step`: what was logged of it and later steps is dropped. Returns how
@@ -56,62 +56,77 @@ class Journal:
         return truncate(self.metrics.path, lambda line: line["step"] < step)
 
     def injected(self) -> list[str]:
-        """The events of the fault plan that have happened, in this process or an earlier one."""
-        return [line["what"] for line in read(self.events.path) if line["event"] == "injected"]
+        """The faults of the plan that have happened, in this process or an earlier one."""
+        return [
+            event.what
+            for event in read(self.events.path, events.parse_event)
+            if isinstance(event, events.Injected)
+        ]
 
-    def event(self, name: str, step: int, **fields: Any) -> None:
-        record = {"event": name, "step": step, "time": time.time(), **fields}
-        self.events.write(record)
-        self._progress.event(record)
+    def event(self, event: events.Event) -> None:
+        self.events.write(events.record(event))
+        self._terminal.event(event)
 
     def generation(self, step: int, generation: Generation, num_nodes: int) -> None:
         mesh = generation.mesh
         self.event(
-            "generation", step,
-            generation=generation.number,
-            alive=generation.members.nodes,
-            away=set(range(num_nodes)) - generation.members.nodes,
-            groups=generation.placement.groups,
-            mesh=dict(mesh.shape),
-            devices=mesh.devices.size,
-            switched=len(generation.switching.commands),
-            switch_seconds=generation.switching.seconds,
-        )  # fmt: skip
+            events.Generation(
+                step,
+                generation=generation.number,
+                alive=tuple(sorted(generation.members.nodes)),
+                away=tuple(sorted(set(range(num_nodes)) - generation.members.nodes)),
+                groups=generation.placement.groups,
+                mesh=dict(mesh.shape),
+                devices=mesh.devices.size,
+                switched=len(generation.switching.commands),
+                switch_seconds=generation.switching.seconds,
+            )
+        )
 
     def recovery(self, step: int, recovered: Recovered, steps_lost: int) -> None:
         phases = recovered.watch.phases
         self.event(
-            "recovery", step,
-            generation=recovered.generation.number,
-            gone=recovered.gone,
-            back=recovered.back,
-            phases=phases,
-            seconds=sum(phases.values()),
-            state_from=recovered.state_from,
-            steps_lost=steps_lost,
-        )  # fmt: skip
+            events.Recovery(
+                step,
+                generation=recovered.generation.number,
+                gone=tuple(sorted(recovered.gone)),
+                back=tuple(sorted(recovered.back)),
+                phases=phases,
+                seconds=sum(phases.values()),
+                state_from=recovered.state_from,
+                steps_lost=steps_lost,
+            )
+        )
 
     def step(
-        self, step: int, measured: Measured, seconds: float, generation: Generation, **fields: Any
+        self,
+        step: int,
+        measured: Measured,
+        seconds: float,
+        generation: Generation,
+        learning_rate: float,
+        sample_ids_hash: str,
     ) -> None:
-        """One line of metrics.jsonl; `fields` are learning_rate and sample_ids_hash."""
-        record = {
-            "step": step,
-            "loss": measured.loss,
+        """One line of metrics.jsonl."""
+        line = events.StepLine(
+            step,
+            loss=measured.loss,
             **{f"loss_{kind}": loss for kind, loss in measured.loss_by_kind.items()},
-            "grad_norm": measured.grad_norm,
-            "tokens": measured.tokens,
-            "seconds": seconds,
-            "tokens_per_second": measured.tokens / seconds,
-            "devices": generation.mesh.devices.size,
-            "generation": generation.number,
-            **fields,
-        }
+            grad_norm=measured.grad_norm,
+            tokens=measured.tokens,
+            seconds=seconds,
+            tokens_per_second=measured.tokens / seconds,
+            devices=generation.mesh.devices.size,
+            generation=generation.number,
+            learning_rate=learning_rate,
+            sample_ids_hash=sample_ids_hash,
+        )
+        record = events.record(line)
         self.metrics.write(record)
         self._board.write(
             step, {k: v for k, v in record.items() if k not in ("step", "sample_ids_hash")}
         )
-        self._progress.step(record)
+        self._terminal.step(line)
 
 
 def still_to_come(plan: FaultPlan, injected: list[str]) -> FaultPlan:

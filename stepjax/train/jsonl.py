@@ -1,18 +1,25 @@
-"""JSON lines that survive a crash.
+"""JSON lines that survive a crash, and that are read into dataclasses.
 
 A line counts once its newline is there. So a run may die at any byte, and what it left reads as far
 as it came.
 """
 
+import dataclasses
+import functools
 import json
 import math
 import os
+import reprlib
+import sys
 import tempfile
+import types
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import MISSING
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 Record = dict[str, Any]
+Line = TypeVar("Line")
 
 
 class Log:
@@ -48,26 +55,34 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def salvage(path: str | os.PathLike) -> tuple[list[Record], list[int]]:
-    """The records of a file, and the numbers (from 1) of the lines before its end that are
-    damaged.
+def salvage(
+    path: str | os.PathLike, parse: Callable[[Record], Line] = dict
+) -> tuple[list[Line], list[str]]:
+    """What `parse` makes of the lines of a file, and what is wrong with the others.
+
+    A torn last line is neither. `parse` raises ValueError for a record that it cannot use.
     """
-    lines = list(_lines(Path(path)))
-    records = [record for _, record in lines if record is not None]
-    return records, [number for number, (_, record) in enumerate(lines, 1) if record is None]
+    found, damaged = [], []
+    for number, (_, record) in enumerate(_lines(Path(path)), 1):
+        try:
+            if record is None:
+                raise ValueError("this is not a JSON object.")
+            found.append(parse(record))
+        except ValueError as error:
+            damaged.append(f"line {number} of {path}: {error}")
+    return found, damaged
 
 
-def read(path: str | os.PathLike) -> list[Record]:
-    """The records of a file of JSON lines, without a last one that was torn; none where there is no
-    file.
+def read(path: str | os.PathLike, parse: Callable[[Record], Line] = dict) -> list[Line]:
+    """What `parse` makes of every line of a file, without a last one that was torn; nothing where
+    there is no file.
+
+    Raises: ValueError that names the first damaged line.
     """
-    records, damaged = salvage(path)
+    found, damaged = salvage(path, parse)
     if damaged:
-        raise ValueError(
-            f"line {damaged[0]} of {path} is not a JSON object: remove it, and what it said is "
-            "lost."
-        )
-    return records
+        raise ValueError(f"{damaged[0]} Remove the line, and what it said is lost.")
+    return found
 
 
 def truncate(path: str | os.PathLike, keep: Callable[[Record], bool]) -> int:
@@ -81,6 +96,64 @@ def truncate(path: str | os.PathLike, keep: Callable[[Record], bool]) -> int:
     if path.exists() and len(kept) < path.stat().st_size:
         _replace(path, kept)
     return len(lines) - kept.count(b"\n")
+
+
+def parse(kind: type[Line], record: Record) -> Line:
+    """The dataclass `kind` with the values of `record`; keys that it does not have are passed over.
+
+    Raises: ValueError that names a value of another type than the field's, or a missing one.
+    """
+    values, wrong = fitting(kind, record)
+    if wrong:
+        raise ValueError(f"{next(iter(wrong.values()))}.")
+    for field in dataclasses.fields(kind):
+        optional = field.default_factory is not MISSING or field.default is not MISSING
+        if field.name not in values and not optional:
+            raise ValueError(f"{field.name!r} of this {kind.__name__} is missing.")
+    return kind(**values)
+
+
+def fitting(kind: type, record: Record) -> tuple[Record, dict[str, str]]:
+    """The values of `record` that fit fields of the dataclass `kind`; and by name, what is wrong
+    with those that do not.
+    """
+    values, wrong = {}, {}
+    for name, hint in _hints(kind).items():
+        if name in record:
+            try:
+                values[name] = _as(hint, record[name])
+            except TypeError as error:
+                wrong[name] = f"{name!r} of this {kind.__name__} {error}"
+    return values, wrong
+
+
+@functools.cache
+def _hints(kind: type) -> dict[str, Any]:
+    """The type of each field of a dataclass."""
+    hints = get_type_hints(kind)
+    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+
+
+def _as(hint: Any, value: Any) -> Any:
+    """`value`, as JSON gave it, in the type `hint`. Raises TypeError where it is none of that type.
+
+    >>> _as(tuple[int, ...], [3, 1]), _as(float | None, 2), _as(dict[str, int], {"data": 3})
+    ((3, 1), 2, {'data': 3})
+    """
+    inside = get_args(hint)
+    if isinstance(hint, types.UnionType):  # X | None
+        return None if value is None else _as(inside[0], value)
+    if get_origin(hint) is tuple and isinstance(value, list):
+        return tuple(_as(inside[0], each) for each in value)
+    if get_origin(hint) is dict and isinstance(value, dict):
+        return {key: _as(inside[1], each) for key, each in value.items()}
+    if hint is float and type(value) in (int, float):
+        if abs(value) <= sys.float_info.max:  # NaN is not
+            return value
+    elif hint in (int, str, bool) and type(value) is hint:
+        return value
+    wanted = hint.__name__ if isinstance(hint, type) else str(hint)
+    raise TypeError(f"is {reprlib.repr(value)}, and must be {wanted}")
 
 
 def _lines(path: Path) -> Iterator[tuple[bytes, Record | None]]:

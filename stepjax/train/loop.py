@@ -22,7 +22,7 @@ from stepjax.model import step_audio
 from stepjax.recipe import Recipe
 from stepjax.report import page
 from stepjax.train import corpus as corpora
-from stepjax.train import optimizer
+from stepjax.train import events, optimizer
 from stepjax.train.check import check
 from stepjax.train.checkpoint import Checkpoints
 from stepjax.train.heldout import Heldout
@@ -196,11 +196,20 @@ class Run:
         config, resumed = self.config, self.checkpoints.latest() is not None
         damaged = self.restore()
         dropped = self.journal.begin(self.n)
-        fabric = {name: config.fabric[name] for name in ("num_nodes", "gpus_per_node", "hops")}
         self.journal.event(
-            "start", self.n, **fabric, fabric=config.fabric.kind, tensor=config.mesh.tensor, fsdp=config.mesh.fsdp,
-            plan=config.faults, resumed=resumed, steps_lost=dropped,
-        )  # fmt: skip
+            events.Start(
+                self.n,
+                num_nodes=config.fabric.num_nodes,
+                gpus_per_node=config.fabric.gpus_per_node,
+                hops=config.fabric.hops,
+                fabric=config.fabric.kind,
+                tensor=config.mesh.tensor,
+                fsdp=config.mesh.fsdp,
+                plan=config.faults,
+                resumed=resumed,
+                steps_lost=dropped,
+            )
+        )
         self.note_damaged(damaged)
         self.journal.generation(self.n, self.trainer.generation, config.fabric.num_nodes)
 
@@ -260,12 +269,12 @@ class Run:
         known = self.journal.injected()
         for fired in self.trainer.cluster.fired:
             if str(fired.fault) not in known:
-                self.journal.event("injected", fired.fault.step, what=str(fired.fault))
+                self.journal.event(events.Injected(fired.fault.step, what=str(fired.fault)))
 
     def note_damaged(self, damaged: dict[int, str]) -> None:
         """Says which checkpoints were passed over for the one that the run goes on from."""
         for step, reason in damaged.items():
-            self.journal.event("damaged", step, reason=reason, restored=self.n)
+            self.journal.event(events.Damaged(step, reason=reason, restored=self.n))
 
     def save(self) -> None:
         self.checkpoints.save(self.n, self.trainer.state, self.trainer.exponents)
@@ -274,7 +283,7 @@ class Run:
     def note_saved(self, wait: bool = False) -> None:
         """Says of every checkpoint that has come to the disk that it is there."""
         for saved in self.checkpoints.committed(wait):
-            self.journal.event("checkpoint", saved.step, seconds=saved.seconds)
+            self.journal.event(events.Checkpoint(saved.step, seconds=saved.seconds))
 
     def stop(self, reason: str, kind: type[Stopped] = Stopped) -> None:
         """Saves what is left of the state, says why, and ends the run."""
@@ -283,18 +292,18 @@ class Run:
         if state is not None:
             self.checkpoints.save(self.n, state, self.trainer.exponents)
         self.note_saved(wait=True)
-        self.journal.event("stop", self.n, reason=reason)
+        self.journal.event(events.Stop(self.n, reason=reason))
         kept = self.n if state is not None else self.checkpoints.latest() or 0
         raise kind(f"stopped before step {self.n}, with {kept} steps saved: {reason}")
 
     def evaluate(self, heldout: Heldout) -> dict:
         score = dataclasses.asdict(self.surviving(lambda: heldout.score(self.n - 1)))
-        self.journal.event("evaluation", self.n, **score)
+        self.journal.event(events.Evaluation(self.n, **score))
         return score
 
     def result(self, score: dict, workdir: Path) -> dict:
         """Writes result.json and report.html."""
-        self.journal.event("end", self.n)
+        self.journal.event(events.End(self.n))
         corpus, journal = self.corpus, self.journal
         numbers = summary(
             journal.metrics.path,
@@ -303,7 +312,7 @@ class Run:
             corpus.batch_size,
             self.config.steps,
         )
-        numbers |= {
+        numbers = dataclasses.asdict(numbers) | {
             "heldout": score,
             "skipped_files": [dataclasses.asdict(skipped) for skipped in corpus.skipped],
             "mixed_files": corpus.mixed,

@@ -1,10 +1,37 @@
 """The numbers of result.json that the files of a run tell."""
 
+import dataclasses
 import os
 import statistics
 from collections.abc import Callable, Sequence
 
-from stepjax.train.jsonl import Record, read
+from stepjax.train.events import (
+    Event,
+    Generation,
+    Recovery,
+    Start,
+    StepLine,
+    parse_event,
+    parse_step,
+)
+from stepjax.train.jsonl import read
+
+
+@dataclasses.dataclass(frozen=True)
+class Numbers:
+    """Of a whole run; losses and speed are None where nothing was measured."""
+
+    steps: int
+    first_loss: float | None
+    final_loss: float | None
+    tokens_per_second: float | None  # of the median step
+    faults: int  # nodes lost
+    rejoins: int  # nodes that came back
+    generations: int
+    steps_lost: int  # steps that had to be done again
+    recovery_seconds: tuple[float, ...]
+    samples_lost: int | None = None  # unknown to who does not know what a step must have seen
+    samples_repeated: int | None = None
 
 
 def summary(
@@ -13,8 +40,8 @@ def summary(
     expected_hash: Callable[[int], str],
     batch_size: int,
     steps: int,
-) -> Record:
-    """The numbers of result.json that the two files tell.
+) -> Numbers:
+    """What the two files tell, held against what should have been trained on.
 
     Args:
       expected_hash: the `sample_ids_hash` that a step must have had.
@@ -22,32 +49,30 @@ def summary(
       steps: how many steps the run has behind it; what it says of one is held against
         `expected_hash`.
     """
-    metrics, events = read(metrics_path), read(events_path)
-    right = {
-        line["step"] for line in metrics if line["sample_ids_hash"] == expected_hash(line["step"])
-    }
-    result = counts(metrics, events)
-    return result | {
-        "samples_lost": batch_size * len(set(range(steps)) - right),
-        "samples_repeated": batch_size * (len(metrics) - result["steps"]),
-    }
+    lines, events = read(metrics_path, parse_step), read(events_path, parse_event)
+    right = {line.step for line in lines if line.sample_ids_hash == expected_hash(line.step)}
+    numbers = counts(lines, events)
+    return dataclasses.replace(
+        numbers,
+        samples_lost=batch_size * len(set(range(steps)) - right),
+        samples_repeated=batch_size * (len(lines) - numbers.steps),
+    )
 
 
-def counts(metrics: Sequence[Record], events: Sequence[Record]) -> Record:
-    """What the records tell without knowing what they should say."""
-    recoveries = [event for event in events if event["event"] == "recovery"]
-    first, last = (pick(metrics, key=lambda line: line["step"], default={}) for pick in (min, max))
-    speeds = [
-        line["tokens_per_second"] for line in metrics if line["tokens_per_second"] is not None
-    ]
-    return {
-        "steps": len({line["step"] for line in metrics}),
-        "first_loss": first.get("loss"),
-        "final_loss": last.get("loss"),
-        "tokens_per_second": statistics.median(speeds) if speeds else None,
-        "faults": sum(len(event["gone"]) for event in recoveries),
-        "rejoins": sum(len(event["back"]) for event in recoveries),
-        "generations": sum(event["event"] == "generation" for event in events),
-        "steps_lost": sum(event.get("steps_lost", 0) for event in events),
-        "recovery_seconds": [event["seconds"] for event in recoveries],
-    }
+def counts(lines: Sequence[StepLine], events: Sequence[Event]) -> Numbers:
+    """What the lines tell without knowing what they should say."""
+    recoveries = [event for event in events if isinstance(event, Recovery)]
+    starts = [event for event in events if isinstance(event, Start)]
+    in_order = sorted(lines, key=lambda line: line.step)
+    speeds = [line.tokens_per_second for line in lines if line.tokens_per_second is not None]
+    return Numbers(
+        steps=len({line.step for line in lines}),
+        first_loss=in_order[0].loss if lines else None,
+        final_loss=in_order[-1].loss if lines else None,
+        tokens_per_second=statistics.median(speeds) if speeds else None,
+        faults=sum(len(recovery.gone) for recovery in recoveries),
+        rejoins=sum(len(recovery.back) for recovery in recoveries),
+        generations=sum(isinstance(event, Generation) for event in events),
+        steps_lost=sum(event.steps_lost for event in (*starts, *recoveries)),
+        recovery_seconds=tuple(recovery.seconds for recovery in recoveries),
+    )

@@ -1,5 +1,6 @@
 """A run becomes one page, whole or torn, and the page needs nothing but itself."""
 
+import dataclasses
 import hashlib
 import itertools
 import json
@@ -19,7 +20,20 @@ from parallel.fabric.transceiver import Switchboard
 from parallel.show import chart
 from stepjax.report import page as report
 from stepjax.report import story
-from stepjax.train import jsonl, summary
+from stepjax.train import jsonl
+from stepjax.train.events import (
+    Checkpoint,
+    End,
+    Evaluation,
+    Event,
+    Generation,
+    Recovery,
+    Start,
+    StepLine,
+    Stop,
+    record,
+)
+from stepjax.train.summary import summary
 
 PLAN = FaultPlan.parse("lose 3 before 14; lose 6 during 25; back 3 before 33")
 STEPS, NODES = 60, 8
@@ -27,42 +41,71 @@ SECONDS = {"notice": 0.21, "placement": 9e-5, "circuits": 4e-4, "mesh": 0.0021, 
            "step": 0.44}  # fmt: skip
 
 
-def run_with_faults(steps: int = STEPS) -> tuple[list[dict], list[dict]]:
-    """(metrics, events) of 8 nodes of 2 on a 2-hop ring, as PLAN says; losses fall as losses do."""
+def run_with_faults(steps: int = STEPS) -> tuple[list[StepLine], list[Event]]:
+    """(steps, events) of 8 nodes of 2 on a 2-hop ring, as PLAN says; losses fall as losses do."""
     ring, noise, now = KHopRing(NODES, 2), random.Random(5), 1.75e9
     board, placement, number, away = Switchboard(ring, 2), Placement(), -1, frozenset()
-    lines, events = [], [{"event": "start", "step": 0, "time": now, "num_nodes": NODES, "gpus_per_node": 2, "hops": 2,
-                          "fabric": "ring", "tensor": 4, "fsdp": 1, "plan": str(PLAN), "resumed": False}]  # fmt: skip
+    fabric = dict(num_nodes=NODES, gpus_per_node=2, hops=2, fabric="ring", tensor=4, fsdp=1)
+    plan = dict(plan=str(PLAN), resumed=False, steps_lost=0)
+    lines, events = [], [Start(0, **fabric, **plan, time=now)]
     for step in range(steps):
         here = PLAN.away(step)
         if here != away or step == 0:
             placement, number = rearrange(placement, ring, here, 2), number + 1
             switching = board.apply(board.switch(placement.groups, here))
-            events.append({"event": "generation", "step": step, "time": now, "generation": number,
-                           "alive": sorted(set(range(NODES)) - here), "away": sorted(here),
-                           "groups": placement.groups, "mesh": {"data": len(placement.groups), "fsdp": 1, "tensor": 4},
-                           "devices": 4 * len(placement.groups), "switched": len(switching.commands),
-                           "switch_seconds": switching.seconds})  # fmt: skip
+            formed = Generation(
+                step,
+                generation=number,
+                alive=tuple(sorted(set(range(NODES)) - here)),
+                away=tuple(sorted(here)),
+                groups=placement.groups,
+                mesh={"data": len(placement.groups), "fsdp": 1, "tensor": 4},
+                devices=4 * len(placement.groups),
+                switched=len(switching.commands),
+                switch_seconds=switching.seconds,
+                time=now,
+            )
+            events.append(formed)
         if here != away:
             took = {name: seconds * noise.uniform(0.6, 1.3) for name, seconds in SECONDS.items()}
-            took |= {} if here > away else {"notice": None}
-            events.append({"event": "recovery", "step": step, "time": now, "generation": number,
-                           "gone": sorted(here - away), "back": sorted(away - here), "phases": took,
-                           "seconds": sum(filter(None, took.values())), "state_from": "replica",
-                           "steps_lost": 0})  # fmt: skip
+            if here < away:
+                took["notice"] = None
+            moved = Recovery(
+                step,
+                generation=number,
+                gone=tuple(sorted(here - away)),
+                back=tuple(sorted(away - here)),
+                phases=took,
+                seconds=sum(filter(None, took.values())),
+                state_from="replica",
+                steps_lost=0,
+                time=now,
+            )
+            events.append(moved)
         away, seconds = here, noise.uniform(0.8, 1.0) * (1.1 + 0.2 * len(here))
         text = 1.1 + 5.0 * math.exp(-step / 16) + noise.gauss(0, 0.06)
         audio = None if step in (7, 8) else 2.6 + 1.6 * math.exp(-step / 25) + noise.gauss(0, 0.05)
         now += seconds
-        lines.append({"step": step, "loss": 0.6 * text + 0.4 * (audio or text), "loss_text": text, "loss_audio": audio,
-                      "grad_norm": 1 + noise.random(), "learning_rate": 1e-3, "tokens": 4100, "seconds": seconds,
-                      "tokens_per_second": 4100 / seconds, "devices": 4 * len(placement.groups), "generation": number,
-                      "sample_ids_hash": expected_hash(step)})  # fmt: skip
+        line = StepLine(
+            step,
+            loss=0.6 * text + 0.4 * (audio or text),
+            loss_text=text,
+            loss_audio=audio,
+            grad_norm=1 + noise.random(),
+            tokens=4100,
+            seconds=seconds,
+            tokens_per_second=4100 / seconds,
+            devices=4 * len(placement.groups),
+            generation=number,
+            learning_rate=1e-3,
+            sample_ids_hash=expected_hash(step),
+        )
+        lines.append(line)
         if step % 20 == 19:
-            events.append({"event": "checkpoint", "step": step + 1, "time": now, "seconds": 0.31})
-            events.append({"event": "evaluation", "step": step + 1, "time": now, "loss": text + 0.2,
-                           "wer": 1.2 * math.exp(-step / 20), "cer": 0.8 * math.exp(-step / 20)})  # fmt: skip
-    return lines, [*events, {"event": "end", "step": steps, "time": now}]
+            wer, cer = 1.2 * math.exp(-step / 20), 0.8 * math.exp(-step / 20)
+            events.append(Checkpoint(step + 1, seconds=0.31, time=now))
+            events.append(Evaluation(step + 1, wer=wer, cer=cer, loss=text + 0.2, time=now))
+    return lines, [*events, End(steps, time=now)]
 
 
 def expected_hash(step: int) -> str:
@@ -72,14 +115,13 @@ def expected_hash(step: int) -> str:
 def write_run(workdir, lines, events) -> None:
     for name, records in (("metrics.jsonl", lines), ("events.jsonl", events)):
         log = jsonl.Log(workdir / name)
-        for record in records:
-            log.write(record)
+        for each in records:
+            log.write(record(each))
 
 
 def write_result(workdir, **other) -> None:
-    found = summary.summary(
-        workdir / "metrics.jsonl", workdir / "events.jsonl", expected_hash, 24, STEPS
-    )
+    files = workdir / "metrics.jsonl", workdir / "events.jsonl"
+    found = dataclasses.asdict(summary(*files, expected_hash, 24, STEPS))
     found |= {"heldout": {"wer": 0.06, "cer": 0.04, "loss": 1.3}, "skipped_files": []} | other
     (workdir / "result.json").write_text(json.dumps(found))
 
@@ -250,10 +292,10 @@ def test_any_value_may_be_wrong(small_run, data):
     folder, files = small_run
     name = data.draw(st.sampled_from(sorted(files)))
     at = data.draw(st.integers(0, len(files[name]) - 1))
-    record = json.loads(files[name][at])
-    way = data.draw(st.sampled_from(leaves(record)))
+    found = json.loads(files[name][at])
+    way = data.draw(st.sampled_from(leaves(found)))
     wrong = data.draw(st.sampled_from(WRONG))
-    lines = [*files[name][:at], json.dumps(changed(record, way, wrong)), *files[name][at + 1 :]]
+    lines = [*files[name][:at], json.dumps(changed(found, way, wrong)), *files[name][at + 1 :]]
     (folder / name).write_text("\n".join(lines) + "\n")
     try:
         written(folder)
@@ -271,9 +313,12 @@ def test_only_so_many_recoveries_are_drawn_the_others_are_told(workdir, monkeypa
 
 def test_rings_that_cannot_be_are_told_instead_of_drawn(tmp_path):
     lines, events = run_with_faults(steps=16)
-    for event in events:
-        if event["event"] == "generation":
-            event["groups"] = [[0, 7], [1, 12]]
+    events = [
+        dataclasses.replace(event, groups=((0, 7), (1, 12)))
+        if isinstance(event, Generation)
+        else event
+        for event in events
+    ]
     write_run(tmp_path, lines, events)
     _, page = written(tmp_path)
     assert sum(word.startswith("These rings cannot be drawn: ") for word in page.words) == 2
@@ -282,20 +327,14 @@ def test_rings_that_cannot_be_are_told_instead_of_drawn(tmp_path):
 @pytest.mark.parametrize(
     ("last", "words"),
     [
-        (
-            {"event": "end", "step": 16},
-            "The run did its 16 steps, lost 1 node on the way, and no sample was lost",
-        ),
-        (
-            {"event": "stop", "step": 16, "reason": "no ring left."},
-            "The run stopped after 16 steps (no ring left), ",
-        ),
-        ({"event": "start", "step": 16}, "The run has no end yet: 16 steps done so far, "),
+        (End(16), "The run did its 16 steps, lost 1 node on the way, and no sample was lost"),
+        (Stop(16, "no ring left."), "The run stopped after 16 steps (no ring left), "),
+        (None, "The run has no end yet: 16 steps done so far, "),
     ],
 )
 def test_the_verdict_knows_how_a_run_ended(tmp_path, last, words):
     lines, events = run_with_faults(steps=16)
-    write_run(tmp_path, lines, [*events, events[0] | last])
+    write_run(tmp_path, lines, [*events, last or events[0]])
     (tmp_path / "result.json").write_text('{"samples_lost": 0, "samples_repeated": 0}')
     assert story.verdict(story.load(tmp_path)).startswith(words)
 
@@ -310,14 +349,16 @@ def test_the_verdict_hides_no_loss(workdir):
 def test_a_resumed_run_counts_its_generations_again(tmp_path):
     lines, events = run_with_faults(steps=16)
     write_run(tmp_path, lines, [*events[:-1], *events])
-    first, second = story.load(tmp_path).recoveries()
+    first, second = story.load(tmp_path).rewirings()
     assert (first.before, first.after, second.before, second.after) == (0, 1, 2, 3)
 
 
 def test_the_page_can_hold_a_long_run(tmp_path):
-    log = [{"step": s, "loss": 1 / (s + 1), "loss_text": 1.0, "loss_audio": 2.0, "tokens_per_second": 1.0}
-           for s in range(3000)]  # fmt: skip
-    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log))
+    line = run_with_faults(steps=1)[0][0]
+    long = [
+        record(dataclasses.replace(line, step=step, loss=1 / (step + 1))) for step in range(3000)
+    ]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(each) + "\n" for each in long))
     text, _ = written(tmp_path)
     assert len(text) < 200_000
 

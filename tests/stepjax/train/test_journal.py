@@ -82,7 +82,7 @@ def test_a_run_that_goes_on_earlier_drops_what_it_will_do_again(tmp_path, genera
         for first, last, dropped in ((0, 6, 0), (4, 5, 2), (7, 8, 0)):
             assert journal.begin(first) == dropped
             for step in range(first, last):
-                journal.step(step, MEASURED, 0.5, generation)
+                journal.step(step, MEASURED, 0.5, generation, 1e-3, "ab")
     assert [line["step"] for line in logged(tmp_path)] == [0, 1, 2, 3, 4, 7]
 
 
@@ -135,5 +135,5 @@ def test_no_thread_is_left_behind(tmp_path, generation):
     with Journal(tmp_path, tiny_run.config()) as journal:
         for step in (0, 0, 0):  # a run that goes back begins anew
             journal.begin(step)
-            journal.step(step, MEASURED, 0.5, generation)
+            journal.step(step, MEASURED, 0.5, generation, 1e-3, "ab")
     assert threading.active_count() == before

@@ -1,6 +1,6 @@
 """A run that dies at any byte leaves files that read as far as it came."""
 
-import json
+import dataclasses
 import math
 import struct
 
@@ -9,11 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from stepjax.train.board import Board
-from stepjax.train.jsonl import Log, read, salvage, truncate
-from stepjax.train.summary import summary
+from stepjax.train.jsonl import Log, fitting, parse, read, salvage, truncate
 
 floats = st.floats(allow_nan=False, allow_infinity=False)
 
@@ -75,8 +72,10 @@ def test_every_torn_tail_is_left_out_and_the_next_run_goes_on_behind_it(tmp_path
 def test_a_damaged_line_in_the_middle_is_named(tmp_path):
     path = tmp_path / "log"
     path.write_text('{"step": 0}\n[1]\n\x00\x00\n{"step": 3}\n')
-    assert salvage(path) == ([{"step": 0}, {"step": 3}], [2, 3])
-    with pytest.raises(ValueError, match="line 2 of .*log is not a JSON object"):
+    found, damaged = salvage(path)
+    assert found == [{"step": 0}, {"step": 3}]
+    assert damaged == [f"line {n} of {path}: this is not a JSON object." for n in (2, 3)]
+    with pytest.raises(ValueError, match="line 2 of .*log: this is not a JSON object. Remove the"):
         read(path)
 
 
@@ -102,76 +101,56 @@ def test_an_open_log_goes_on_after_truncate(tmp_path):
     assert [record["step"] for record in read(log.path)] == [0, 1, 2]
 
 
-def scalars(folder) -> dict:
-    events = EventAccumulator(str(folder)).Reload()
-    return {
-        tag: [(x.step, x.value) for x in events.Scalars(tag)] for tag in events.Tags()["scalars"]
-    }
+@dataclasses.dataclass(frozen=True)
+class Kept:
+    step: int
+    loss: float | None
+    nodes: tuple[int, ...] = ()
+    sizes: dict[str, int] = dataclasses.field(default_factory=dict)
+    late: bool = False
 
 
-def test_tensorboard_reads_the_scalars(tmp_path):
-    with Board(tmp_path) as board:
-        board.write(0, {"loss/text": 2.5, "loss/audio": None})
-        board.write(1, {"loss/text": 1.25, "loss/audio": np.float32(0.5)})
-    assert scalars(tmp_path) == {"loss/text": [(0, 2.5), (1, 1.25)], "loss/audio": [(1, 0.5)]}
+def test_a_record_becomes_a_dataclass_and_what_it_has_beyond_is_passed_over():
+    whole = {"step": 3, "loss": 1, "nodes": [0, 2], "sizes": {"data": 3}, "late": True}
+    assert parse(Kept, whole | {"new": 1}) == Kept(3, 1, (0, 2), {"data": 3}, True)
+    assert parse(Kept, {"step": 3, "loss": None}) == Kept(3, None)
 
 
-def test_a_resumed_run_hides_the_steps_that_it_does_again(tmp_path):
-    for first_step in (0, 2):
-        with Board(tmp_path, first_step) as board:
-            for step in range(first_step, 4):
-                board.write(step, {"loss": 10.0 * first_step + step})
-    assert scalars(tmp_path) == {"loss": [(0, 0.0), (1, 1.0), (2, 22.0), (3, 23.0)]}
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"step": True}, "'step' of this Kept is True, and must be int."),
+        ({"step": 1.0}, "'step' of this Kept is 1.0, and must be int."),
+        ({"loss": "high"}, "'loss' of this Kept is 'high', and must be float."),
+        ({"loss": math.nan}, "'loss' of this Kept is nan, and must be float."),
+        (
+            {"loss": 10**400},
+            "'loss' of this Kept is 100000000000000000...0000000000000000000, and must be float.",
+        ),
+        ({"nodes": [0, "1"]}, "'nodes' of this Kept is '1', and must be int."),
+        ({"nodes": 3}, "'nodes' of this Kept is 3, and must be tuple[int, ...]."),
+        ({"sizes": {"data": None}}, "'sizes' of this Kept is None, and must be int."),
+    ],
+)
+def test_a_value_of_another_type_is_named(changes, complaint):
+    with pytest.raises(ValueError) as refusal:
+        parse(Kept, {"step": 3, "loss": 1.0} | changes)
+    assert str(refusal.value) == complaint
 
 
-def recovery(gone=(), back=(), seconds=0.5, steps_lost=0) -> dict:
-    return {
-        "event": "recovery",
-        "gone": gone,
-        "back": back,
-        "seconds": seconds,
-        "steps_lost": steps_lost,
-    }
+def test_a_missing_value_is_named():
+    with pytest.raises(ValueError, match="'loss' of this Kept is missing"):
+        parse(Kept, {"step": 3})
 
 
-def summed(tmp_path, metrics, events=(), steps=4) -> dict:
-    for name, records in (("metrics", metrics), ("events", events)):
-        log = Log(tmp_path / name)
-        for record in records:
-            log.write(record)
-    return summary(
-        tmp_path / "metrics",
-        tmp_path / "events",
-        lambda step: f"h{step}",
-        batch_size=8,
-        steps=steps,
-    )
+def test_what_fits_is_told_from_what_does_not():
+    values, wrong = fitting(Kept, {"step": 3, "loss": [], "other": 5})
+    assert values == {"step": 3} and list(wrong) == ["loss"]
 
 
-def test_a_summary_by_hand(tmp_path):
-    events = [{"event": "start", "steps_lost": 3}, {"event": "generation"}, recovery(gone=[3]), {"event": "generation"},
-              recovery(gone=[6, 5], steps_lost=2, seconds=1.5), recovery(back=[3], seconds=0.25)]  # fmt: skip
-    result = summed(tmp_path, [metric(step) for step in range(4)], events)
-    assert result == {
-        "steps": 4, "first_loss": 5.0, "final_loss": 4.25, "tokens_per_second": 150.0,
-        "faults": 3, "rejoins": 1, "generations": 2, "steps_lost": 5, "samples_lost": 0, "samples_repeated": 0,
-        "recovery_seconds": [0.5, 1.5, 0.25],
-    }  # fmt: skip
-    assert json.loads(json.dumps(result)) == result
-
-
-def test_samples_are_lost_where_a_step_is_missing_or_saw_others(tmp_path):
-    metrics = [metric(0), metric(1, sample_ids_hash="other"), metric(3)]
-    result = summed(tmp_path, metrics, steps=5)
-    assert (result["steps"], result["samples_lost"], result["samples_repeated"]) == (3, 3 * 8, 0)
-
-
-def test_samples_are_repeated_where_a_step_is_logged_twice(tmp_path):
-    result = summed(tmp_path, [metric(step) for step in (0, 1, 1, 2, 1, 3)])
-    assert (result["steps"], result["samples_lost"], result["samples_repeated"]) == (4, 0, 2 * 8)
-
-
-def test_a_run_that_did_nothing_has_a_summary(tmp_path):
-    result = summary(tmp_path / "metrics", tmp_path / "events", str, batch_size=8, steps=0)
-    assert (result["steps"], result["first_loss"], result["tokens_per_second"]) == (0, None, None)
-    assert result["recovery_seconds"] == []
+def test_a_line_that_cannot_be_used_is_named_with_its_reason(tmp_path):
+    path = tmp_path / "log"
+    path.write_text('{"step": 0, "loss": 1.5}\n{"step": 1}\n')
+    assert salvage(path, lambda record: parse(Kept, record))[0] == [Kept(0, 1.5)]
+    with pytest.raises(ValueError, match="line 2 of .*log: 'loss' of this Kept is missing. Remove"):
+        read(path, lambda record: parse(Kept, record))
