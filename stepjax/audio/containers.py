@@ -60,6 +60,27 @@ def extent(file: int, status: os.stat_result) -> Extent | None:
 _whole: set[tuple[int, ...]] = set()  # files that were checked
 
 
+OTHERS = {  # how files begin that are often given as recordings, and what they are
+    rb"....ftyp": "format MP4: it is not read; convert it to WAV or FLAC",
+    rb"\x1aE\xdf\xa3": "format WebM: it is not read; convert it to WAV or FLAC",
+    rb"0&\xb2u\x8ef\xcf\x11": "format WMA: it is not read; convert it to WAV or FLAC",
+    rb"#!AMR": "format AMR: it is not read; convert it to WAV or FLAC",
+    rb"\xff[\xf0\xf1\xf8\xf9]": "format AAC: it is not read; convert it to WAV or FLAC",
+    rb"\s*<(?i:!doctype|html|\?xml)": "no recording: it is a web page",
+    rb"version https://git-lfs": "no recording: it is Git LFS's note of one that was not fetched",
+}
+
+
+def not_read(path: str | os.PathLike) -> str:
+    """Why a file that begins like none of the formats that are read cannot be used."""
+    with open(path, "rb") as file:
+        start = file.read(HEADER)
+    for begins, what in OTHERS.items():
+        if re.match(begins, start, re.DOTALL):
+            return what
+    return "no header: it begins like none of the formats that are read; convert it"
+
+
 def sized(content: bytes, extent: Extent) -> io.BytesIO:
     """A WAV file with the true size of its samples in the header."""
     assert extent.unsized
@@ -204,7 +225,7 @@ def _check_frames(content: bytes) -> None:
     if not length or b"Xing" in head or b"Info" in head or b"VBRI" in head:
         return
     seen = set()
-    while position < len(content) and not content[position:].startswith(TAGS):
+    while position < len(content) and not content.startswith(TAGS, position):
         length, kbits = _frame(content[position : position + 4])
         if not length:
             raise Broken(f"damaged: an MP3 frame should begin at byte {position}")

@@ -130,9 +130,7 @@ def _decoder(path: str | Path, file: BinaryIO) -> _Forward:
         opened = _Forward(file if isinstance(file, io.BytesIO) else file.fileno(), closefd=False)
     except soundfile.LibsndfileError as error:
         if error.code == NOT_RECOGNISED:
-            raise AudioError(
-                path, "no header: it begins like none of the formats that are read; convert it"
-            ) from error
+            raise AudioError(path, containers.not_read(path)) from error
         raise AudioError(path, f"unreadable: {_said(error)}") from error
     if opened.format not in FORMATS:
         reason = f"format {opened.format}: it is not read; convert it to WAV or FLAC"
@@ -183,7 +181,7 @@ def _samples(
         _check_span(path, first / rate, count and count / rate, total / rate)
         count = max(0, total - first) if count is None else min(count, total - first)
         _check_longest(path, count / rate, max_seconds)
-    seeks = first and total is not None and file.can_seek()
+    seeks = total is not None and file.can_seek()  # to 0 too: MP3 decoders round otherwise then
     skip = 0 if seeks else first
     if seeks:
         file.seek(first)

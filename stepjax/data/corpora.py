@@ -12,7 +12,8 @@ LibriSpeech    a folder with *.trans.txt files beside recordings   "ID WORDS" fo
                                                                    speaker is the ID up to its "-"
 
 A JSONL file may be compressed (gzip). Lines end at a line feed and nowhere else. Fields that are
-not named here are left alone, unless they are one letter off a named one that is missing.
+not named here are left alone, unless they are one letter off a named one that is missing, or tell
+of a part of the recording in a way that is not read.
 """
 
 import csv
@@ -29,7 +30,6 @@ from stepjax.data.utterances import Skipped
 Found = Entry | Skipped
 METADATA = ("metadata.csv", "metadata.jsonl")
 NO_TEXT = "no text: it does not say what is said"
-DEPTH = 5  # folders below the one that is named
 RECORDINGS = (".flac", ".wav", ".mp3", ".ogg", ".opus")
 # Our names of fields, and the others that mean the same.
 FIELDS = {
@@ -41,6 +41,7 @@ FIELDS = {
     "duration": ("duration",),
     "channel": ("channel",),
 }
+PARTS = ("begin", "start_time", "end", "end_time", "stop")  # other names that say which part
 COMMON_VOICE = {
     "audio": ("path",),
     "text": ("sentence",),
@@ -96,11 +97,19 @@ def _folder(root: Path) -> list[Found]:
 
 
 def _walk(root: Path) -> Iterator[Path]:
-    """The files of a folder and of those below it, in order."""
-    for folder, folders, files in os.walk(root, followlinks=True):
-        depth = len(Path(folder).relative_to(root).parts)
-        folders[:] = sorted(folders) if depth < DEPTH else []
-        yield from (Path(folder, name) for name in sorted(files))
+    """The files of a folder and of those below it, in order; of links to one folder, the first."""
+    seen = set()
+    for folder, folders, files in os.walk(root, onerror=_refuse, followlinks=True):
+        folders.sort()
+        if (real := os.path.realpath(folder)) in seen:
+            folders.clear()
+        else:
+            seen.add(real)
+            yield from (Path(folder, name) for name in sorted(files))
+
+
+def _refuse(error: OSError) -> None:
+    raise ValueError(f"{error.filename} cannot be read: {error.strerror}.") from error
 
 
 def _is_lhotse(path: Path) -> bool:
@@ -193,6 +202,16 @@ def _check_fields(fields, layout: Mapping[str, Sequence[str]]) -> None:
         raise ValueError(f"it has no {' and no '.join(needed)}")
 
 
+def _check_part(fields: Mapping, values: Mapping) -> None:
+    """Refuses a line of which the wrong part would be trained on."""
+    unread = [name for name in PARTS if name in fields]
+    if unread and not ("start" in values and "duration" in values):
+        raise ValueError(
+            f"its field {unread[0]!r} is not read: say which part is meant with start and "
+            "duration, in seconds"
+        )
+
+
 def _row(columns: Sequence[str], cells: Sequence[str]) -> dict[str, str]:
     if len(cells) != len(columns):
         raise ValueError(f"it has {len(cells)} cells, and the header has {len(columns)}")
@@ -214,6 +233,8 @@ def _entry(
             raise ValueError(f"it has both {' and '.join(given)}, which mean the same")
         if given and (ours or fields[given[0]] not in (None, "")):
             values[name] = fields[given[0]]
+    if ours:
+        _check_part(fields, values)
     if "audio" not in values:
         raise ValueError(f"its {layout['audio'][0]} is empty")
     if "text" not in values:

@@ -177,7 +177,7 @@ def _identity(takes: Sequence[Take], augmentation: Augmentation) -> dict[str, st
 def _files(folder: str) -> list[Path]:
     where = paths.local(f"fsdd={folder!r}", folder)
     files = sorted(where.iterdir()) if folder and os.path.isdir(where) else []
-    recordings = [path for path in files if path.suffix.lower() in SUFFIXES]
+    recordings = [f for f in files if NAME.fullmatch(f.name) or f.suffix.lower() in SUFFIXES]
     if not recordings:
         raise ValueError(
             f"fsdd={folder!r} is no folder with WAV or FLAC files: name one that holds recordings "
@@ -196,6 +196,8 @@ def _split(path: Path, heldout_below: int) -> str | None:
 def _read(path: Path, max_seconds: float) -> Take | Skipped:
     if not (match := NAME.fullmatch(path.name)):
         return Skipped(path.name, "misnamed: not {digit}_{speaker}_{index}.wav")
+    if paths.half_character(path.name) is not None:
+        return Skipped(path.name, "misnamed: its name is not UTF-8")
     try:
         recording = reading.load(path, max_seconds=max_seconds)
         digest = cache.digest(path)

@@ -8,6 +8,7 @@ from pathlib import Path
 from stepjax.data import paths
 
 LONGEST = 1e9  # seconds: 30 years, more than any recording
+CHANNELS = 1024  # more than any recording has
 SHOWN = 60  # characters of a wrong value that an error repeats
 
 
@@ -38,7 +39,10 @@ class Entry:
             duration = shown(self.duration)
             raise ValueError(f"duration is {duration} and should be seconds, more than 0")
         if self.channel is not None and not is_channel(self.channel):
-            raise ValueError(f"channel is {shown(self.channel)} and should be 0, 1, 2 ...")
+            channel = shown(self.channel)
+            raise ValueError(
+                f"channel is {channel} and should be a number from 0 to {CHANNELS - 1}"
+            )
         _ = self.path  # refuses what is no path
 
     @functools.cached_property
@@ -74,7 +78,8 @@ def is_time(value) -> bool:
 
 def is_channel(value) -> bool:
     """Whether a value is the number of a channel, from 0."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    number = isinstance(value, int) and not isinstance(value, bool)
+    return number and 0 <= value < CHANNELS
 
 
 def shown(value) -> str:

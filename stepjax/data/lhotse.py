@@ -155,7 +155,7 @@ def _file(recording: dict, channel) -> tuple[str, int | None]:
     """
     wanted = channel if isinstance(channel, list) else [channel]
     if not wanted or not all(map(is_channel, wanted)):
-        raise ValueError(f"channel is {shown(channel)} and should be 0, 1, 2 ... or a list of such")
+        raise ValueError(f"channel is {shown(channel)} and should be a number or a list of such")
     for source in _list(recording, "sources"):
         source = _object(source, "source")
         channels = _list(source, "channels")

@@ -70,7 +70,9 @@ def fields_of(line: Line) -> dict:
     try:
         fields = json.loads(line.text, object_pairs_hook=_once, parse_int=_integer)
     except json.JSONDecodeError as error:
-        raise ValueError(f"{error.msg} at character {error.pos + 1}") from error
+        raise ValueError(
+            f"it is not a JSON object: {error.msg} at character {error.pos + 1}"
+        ) from error
     except RecursionError as error:
         raise ValueError("its brackets are nested too deep") from error
     if not isinstance(fields, dict):

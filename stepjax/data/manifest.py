@@ -68,8 +68,8 @@ class Manifest(Source):
 def manifest(config, split: str) -> Manifest:
     """The recordings of one split that can be used.
 
-    A recording is held out or not by its path as written, so parts of one never end up on both
-    sides, and adding lines moves none. Reads: manifest, heldout_share, max_seconds,
+    A recording is held out or not by its path from the corpus on, so parts of one never end up on
+    both sides, and adding lines moves none. Reads: manifest, heldout_share, max_seconds,
     max_tokens_per_second, max_skipped, cache.
     """
     check_split(split)
@@ -118,15 +118,19 @@ def _too_much(entry: Entry, verdict: Verdict, limit: float) -> str:
 
 
 def _split(each: Entry | Skipped, heldout_share: float) -> str:
-    recording = each.audio if isinstance(each, Entry) else each.name
-    return "heldout" if share(recording) < heldout_share else "train"
+    return "heldout" if _place(each) < heldout_share else "train"
+
+
+def _place(each: Entry | Skipped) -> float:
+    """The share of its recording, however the path is written: a.wav is ./a.wav."""
+    return share(os.path.normpath(each.audio if isinstance(each, Entry) else each.name))
 
 
 def _empty(path: Path, found: Sequence[Entry | Skipped], split: str, heldout_share: float) -> str:
     """Why a split has no line, and what to do."""
     if not found:
         return f"{path} holds no line: write one for each recording."
-    shares = {share(each.audio if isinstance(each, Entry) else each.name) for each in found}
+    shares = {_place(each) for each in found}
     if len(shares) == 1:
         return (
             f"No line of {path} falls into the {split} split, since all {len(found)} are of one "

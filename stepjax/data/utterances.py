@@ -31,6 +31,10 @@ class Skipped:
     reason: str
     where: str = ""  # the line that names it, such as "corpus.jsonl, line 3"
 
+    def __post_init__(self):
+        for field in ("name", "where"):  # they come from outside, and are to be shown in one line
+            object.__setattr__(self, field, printable(getattr(self, field)))
+
 
 class Source(abc.ABC):
     """A corpus by index: `source[i]` is a pure function of i, safe to call from any thread.
@@ -61,6 +65,17 @@ class Source(abc.ABC):
     def clips(self) -> list[Utterance]:
         """What a codec should be fitted on."""
         return [self[i] for i in spread(len(self), CLIPS)]
+
+
+def printable(text: str) -> str:
+    r"""A text in one line: line feeds, control and half characters as Python writes them.
+
+    >>> print(printable("é a\n\ud83d"))
+    é a\n\ud83d
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def combined(digests: Iterable[str]) -> str:

@@ -16,7 +16,7 @@ from stepjax.audio.mel import SAMPLE_RATE
 from stepjax.data import cache
 from stepjax.data.entries import Entry
 
-VERSION = 1  # of what `reading.load` accepts and of what is kept; raise it when that changes
+VERSION = 2  # of what `reading.load` accepts and of what is kept; raise it when that changes
 
 
 class Verdict(NamedTuple):

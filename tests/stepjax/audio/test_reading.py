@@ -65,6 +65,15 @@ def test_lossy_formats_keep_the_tone(tmp_path, suffix, subtype):
     assert recording.libraries == (*inexact, "libsoxr")
 
 
+@pytest.mark.parametrize("suffix, subtype", [*FORMATS, *LOSSY[:3]])
+def test_a_mono_recording_is_to_the_bit_what_libsndfile_decodes(tmp_path, suffix, subtype):
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 16_000)
+    path = write(tmp_path / f"a.{suffix}", noise, subtype=subtype)
+    with soundfile.SoundFile(path) as file:
+        file.seek(0)  # decoders of MP3 round otherwise before their first seek
+        np.testing.assert_array_equal(reading.read(path), file.read(dtype="float32"))
+
+
 @pytest.mark.parametrize("suffix, subtype", [*LOSSY, ("flac", "PCM_16"), ("wav", "PCM_16")])
 def test_a_part_of_any_format_is_the_same_as_in_the_whole(tmp_path, suffix, subtype):
     audio = np.concatenate([tone(16_000, 0.5, hertz) for hertz in (300, 600, 900)])
@@ -164,6 +173,23 @@ def test_what_has_no_header_is_never_guessed_from_its_name(tmp_path, suffix, con
     path = tmp_path / f"a.{suffix}"
     path.write_bytes(content)
     assert reason(path).startswith(("no header: it begins like none", "unreadable: "))
+
+
+@pytest.mark.parametrize("content, told", [
+    (b"\0\0\0\x20ftypM4A \0\0\0\0", "format MP4: it is not read; convert it to WAV or FLAC"),
+    (b"\0\0\0\nftypisom\0\0\0\0", "format MP4: it is not read; convert it to WAV or FLAC"),
+    (b"\x1aE\xdf\xa3\x9f", "format WebM: it is not read; convert it to WAV or FLAC"),
+    (b"0&\xb2u\x8ef\xcf\x11\xa6", "format WMA: it is not read; convert it to WAV or FLAC"),
+    (b"#!AMR-WB\n", "format AMR: it is not read; convert it to WAV or FLAC"),
+    (b"\xff\xf1\x50\x80\x02\x1f\xfc", "format AAC: it is not read; convert it to WAV or FLAC"),
+    (b"\n<!DOCTYPE html><html>gone", "no recording: it is a web page"),
+    (b"<HTML>gone", "no recording: it is a web page"),
+    (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
+     "no recording: it is Git LFS's note of one that was not fetched"),
+])  # fmt: skip
+def test_what_is_often_given_as_a_recording_is_called_what_it_is(tmp_path, content, told):
+    (tmp_path / "a.wav").write_bytes(content + bytes(500))
+    assert reason(tmp_path / "a.wav") == told
 
 
 def test_samples_alone_have_no_header(tmp_path):

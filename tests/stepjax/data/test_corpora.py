@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import re
 
 import pytest
@@ -101,6 +102,17 @@ def test_fields_that_cannot_be_meant_are_refused(tmp_path, line, complaint):
     assert refusal(path).startswith(f"{path}, line 2: {complaint}")
 
 
+@pytest.mark.parametrize("field", ["begin", "start_time", "end", "end_time", "stop"])
+def test_a_part_that_is_said_in_other_words_is_not_taken_for_the_whole(tmp_path, field):
+    line = {"audio": "a.wav", "text": "x", "start": 1, field: 2}
+    assert refusal(jsonl(tmp_path / "a.jsonl", line)) == (
+        f"{tmp_path}/a.jsonl, line 1: its field {field!r} is not read: say which part is meant "
+        "with start and duration, in seconds."
+    )
+    path = jsonl(tmp_path / "a.jsonl", line | {"duration": 1})
+    assert contents(path) == [("a.wav", "x", "", "", 1, 1, None)]
+
+
 def test_common_voice(tmp_path):
     path = tmp_path / "train.tsv"
     rows = [
@@ -177,6 +189,7 @@ def test_an_audiofolder_with_json_lines_in_several_folders(tmp_path):
     ("file_name,text\na.wav,x\ry\n", "line 2: new-line character seen in unquoted field."),
     ("file_name,text\na.wav,x,y\n", "line 2: it has 3 cells, and the header has 2"),
     ("file_name,text\n,y\n", "line 2: its file_name is empty"),
+    ("file_name,text\na.wav," + 200_000 * "x", "line 2: field larger than field limit (131072)."),
     ("file_name,text\na\0.wav,y\n", "line 2: audio 'a\\x00.wav' holds the character NUL"),
 ])  # fmt: skip
 def test_a_damaged_csv_file_is_refused_with_its_line(tmp_path, content, complaint):
@@ -218,9 +231,33 @@ def test_a_folder_of_two_layouts_is_refused(tmp_path):
     )
 
 
+def test_folders_are_searched_to_any_depth_and_once(tmp_path):
+    deep = tmp_path.joinpath(*"abcdefgh")
+    deep.mkdir(parents=True)
+    jsonl(deep / "metadata.jsonl", {"file_name": "0.wav", "text": "x"})
+    (deep / "again").symlink_to(tmp_path)
+    (tmp_path / "z").symlink_to(deep)
+    (entry,) = entries_of(tmp_path)
+    assert entry.path == deep / "0.wav"
+
+
 def test_folders_that_lie_in_themselves_end(tmp_path):
     (tmp_path / "again").symlink_to(tmp_path)
     assert re.match(".* is a folder, and no corpus", refusal(tmp_path))
+
+
+def test_a_folder_that_cannot_be_searched_is_not_passed_over(tmp_path, monkeypatch):
+    jsonl(tmp_path / "metadata.jsonl", {"file_name": "0.wav", "text": "x"})
+    (tmp_path / "closed").mkdir()
+    scandir = os.scandir
+
+    def denied(folder):
+        if str(folder).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", denied)
+    assert refusal(tmp_path) == f"{tmp_path}/closed cannot be read: Permission denied."
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.tsv", "metadata.csv"])

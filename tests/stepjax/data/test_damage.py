@@ -165,6 +165,7 @@ VALUES = [
     '"~nobody-of-this-name/a"',
     '"https://host/a.wav"',
     '"gone.wav"',
+    '"gone\\n\\u001b.wav"',
     "[[[[",
     '"\\u2028"',
     "0.59",
@@ -306,6 +307,7 @@ def outcome(folder, sound, number):
     try:
         return [manifest(config, split) for split in ("train", "heldout")]
     except ValueError as error:
+        assert type(error) is ValueError, number  # and none of those that Python raises
         return str(error)
 
 

@@ -1,5 +1,6 @@
 """Strings of digits: from tones whose pitch tells the digit, and from real voices if present."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -202,6 +203,20 @@ def test_what_is_broken_or_misnamed_is_skipped(tmp_path):
         "11_ann_2.wav": "misnamed", "ann.wav": "misnamed", "5_ann_7.wav": "empty"}  # fmt: skip
     assert {clip.name for clip in source.clips()} == {"3_ann_2", "4_ann_9"}
     assert {clip.text for clip in source.clips()} == {"three", "four"}
+
+
+def test_no_recording_is_passed_over_for_its_ending_or_a_name_that_is_not_utf_8(tmp_path):
+    tone = 0.5 * np.sin(np.arange(1_600))
+    soundfile.write(tmp_path / "1_ann_2.aiff", tone, 16_000)
+    soundfile.write(tmp_path / "2_ann_3.wav", tone, 16_000)
+    (tmp_path / "3_ann_4.raw").write_bytes(bytes(3_200))
+    shutil.copy(tmp_path / "2_ann_3.wav", tmp_path / "4_a\udcff_5.wav")
+    source = digits(config(tmp_path, max_skipped=0.5), "train")
+    assert {clip.name for clip in source.clips()} == {"1_ann_2", "2_ann_3"}
+    assert [(each.name, each.reason.split(":")[0]) for each in source.skipped] == [
+        ("3_ann_4.raw", "no header"),
+        (r"4_a\udcff_5.wav", "misnamed"),
+    ]
 
 
 def test_the_identity_is_that_of_the_recordings_of_the_split(tmp_path):

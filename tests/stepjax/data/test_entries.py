@@ -53,10 +53,11 @@ def test_relative_paths_begin_at_the_folder_of_the_line(monkeypatch):
         ({"duration": 0}, "duration is 0 and should be seconds, more than 0"),
         ({"duration": HUGE}, "duration is 1000000"),
         ({"duration": False}, "duration is False and should be seconds"),
-        ({"channel": -1}, "channel is -1 and should be 0, 1, 2"),
-        ({"channel": 1.0}, "channel is 1.0 and should be 0, 1, 2"),
-        ({"channel": True}, "channel is True and should be 0, 1, 2"),
-        ({"channel": "left"}, "channel is 'left' and should be 0, 1, 2"),
+        ({"channel": -1}, "channel is -1 and should be a number from 0 to 1023"),
+        ({"channel": HUGE}, "channel is 10000"),
+        ({"channel": 1.0}, "channel is 1.0 and should be a number from 0 to 1023"),
+        ({"channel": True}, "channel is True and should be a number from 0 to 1023"),
+        ({"channel": "left"}, "channel is 'left' and should be a number from 0 to 1023"),
     ],
 )
 def test_nonsense_is_refused_in_a_short_sentence(fields, complaint):

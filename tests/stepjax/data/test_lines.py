@@ -47,8 +47,8 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("text, complaint", [
-    ("{", "Expecting property name enclosed in double quotes at character 2"),
-    ('{"a": 1} {', "Extra data at character 10"),
+    ("{", "it is not a JSON object: Expecting property name enclosed in double quotes at"),
+    ('{"a": 1} {', "it is not a JSON object: Extra data at character 10"),
     ("[1]", "it is not a JSON object"),
     ("[" * 100_000, "its brackets are nested too deep"),
     ('{"a": 1' + "0" * 5_000 + "}", "it has a number of 5001 digits"),

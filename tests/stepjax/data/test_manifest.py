@@ -213,7 +213,7 @@ def test_the_identity_follows_what_decides_the_samples(tmp_path, recorded):
 @pytest.mark.parametrize(
     "line, complaint",
     [
-        ("{", "Expecting property name"),
+        ("{", "it is not a JSON object: Expecting property name"),
         ("[1]", "it is not a JSON object"),
         ("{}", "it has no audio or audio_filepath and no text"),
         ('{"audio": "a.wav"}', "it has no text"),
@@ -343,6 +343,29 @@ def test_mixed_recordings_are_counted_and_a_channel_is_chosen(tmp_path):
     np.testing.assert_allclose(source[2].audio, right[:3_200], atol=1e-6)
     np.testing.assert_allclose(source[3].audio, left, atol=1e-6)
     assert manifest(corpus(tmp_path, lines[2:]), "train").mixed == 0
+
+
+def test_parts_of_a_recording_are_on_one_side_however_its_path_is_written(tmp_path):
+    for k in range(20):
+        soundfile.write(tmp_path / f"{k}.wav", tone(16_000), 16_000)
+    ways = ("{}.wav", "./{}.wav", "there/../{}.wav", ".//{}.wav")
+    lines = [{"audio": way.format(k), "text": str(k)} for k in range(20) for way in ways]
+    (tmp_path / "there").mkdir()
+    config = corpus(tmp_path, lines)
+    config.heldout_share = 0.5
+    train, heldout = (manifest(config, split).texts() for split in ("train", "heldout"))
+    assert len(train) + len(heldout) == 80 and not set(train) & set(heldout)
+
+
+def test_names_that_cannot_be_written_are_counted_all_the_same(tmp_path, recorded):
+    path = tmp_path / "metadata.jsonl"
+    named = [{"file_name": entry["audio"], "text": entry["text"]} for entry in recorded]
+    lines = [*named, {"file_name": "\ud83d\n", "text": ""}]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    config = corpus(tmp_path, [])
+    config.manifest, config.max_skipped = str(path), 0.5
+    (skipped,) = manifest(config, "train").skipped
+    assert skipped.name == r"\ud83d\n" and skipped.reason.startswith("no text: ")
 
 
 def test_lines_that_tell_no_words_are_skipped_and_counted(tmp_path, recorded):

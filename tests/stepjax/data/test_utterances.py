@@ -30,6 +30,17 @@ def test_a_corpus_may_lose_the_share_allowed_but_never_all(skipped, total, share
     assert "the first is 0.wav (silent)" in str(raised.value)
 
 
+def test_what_was_left_out_is_named_in_one_line_whatever_it_is_called():
+    for written, shown in [
+        ("é 一.wav", "é 一.wav"),
+        ("a\nb\x1b[31m.wav", r"a\nb\x1b[31m.wav"),
+        ("\ud83d\u2028", r"\ud83d\u2028"),
+    ]:
+        skipped = Skipped(written, "silent", f"{written}, line 3")
+        assert (skipped.name, skipped.where) == (shown, f"{shown}, line 3")
+        assert shown.encode()
+
+
 def test_spread_reaches_over_everything_and_never_repeats():
     for total in range(12):
         for wanted in range(1, 12):
