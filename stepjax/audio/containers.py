@@ -7,7 +7,7 @@ compared with the file here, before a sample is decoded:
     AU, NIST SPHERE   one size in the header, samples up to the end
     Ogg               a row of pages, each with a checksum; the last one is marked
     MP3               a row of frames; a first one (Xing) may tell how many there are
-    FLAC              nothing to do here: the header counts samples, and the decoder checks frames
+    FLAC              a row of blocks; the first one counts samples, and the decoder checks frames
 """
 
 import functools
@@ -46,6 +46,8 @@ def extent(file: int, status: os.stat_result) -> Extent | None:
         return _chunked(file, start, status.st_size)
     if start[:4] in (b".snd", b"dns."):
         return _au(start, status.st_size)
+    if start[:4] == b"fLaC":
+        return _check_blocks(file, status.st_size)
     if start[:7] == b"NIST_1A":
         return _sphere(start, status.st_size)
     check = _check_pages if start[:4] == b"OggS" else _check_frames
@@ -94,6 +96,8 @@ def sized(content: bytes, extent: Extent) -> io.BytesIO:
 CHUNKED = {b"RIFF": "<4sI", b"RF64": "<4sI", b"RIFX": ">4sI", b"FORM": ">4sI"}
 FIRST_CHUNK = 12  # where it begins
 SAMPLES = (b"data", b"SSND")
+AU_HEADER = 24  # bytes
+LAST_BLOCK = 0x80  # flag of FLAC
 
 
 class Chunk(NamedTuple):
@@ -147,6 +151,8 @@ def _chunks(file: int, start: bytes, position: int, size: int) -> Iterator[Chunk
 
 
 def _au(start: bytes, size: int) -> Extent:
+    if len(start) < AU_HEADER:
+        raise Broken("breaks off: its header is not whole")
     first, declared = struct.unpack((">" if start[:1] == b"." else "<") + "II", start[4:12])
     there = max(0, size - first)
     return Extent(there, there if declared >= STREAMED else declared)
@@ -162,6 +168,17 @@ def _sphere(header: bytes, size: int) -> Extent | None:
     first = re.match(rb"NIST_1A\n *(\d+)\n", header)
     there = max(0, size - int(first[1])) if first else size
     return Extent(there, count * channels * width)
+
+
+def _check_blocks(file: int, size: int) -> None:
+    """Raises Broken, unless the blocks before the first frame of a FLAC file are whole."""
+    position, last = 4, False
+    while not last:
+        head = os.pread(file, 4, position)
+        position += 4 + int.from_bytes(head[1:], "big")
+        if len(head) < 4 or position > size:
+            raise Broken("breaks off: its header is not whole")
+        last = head[0] >= LAST_BLOCK
 
 
 # ---- Ogg: pages (RFC 3533)

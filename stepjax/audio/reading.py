@@ -143,9 +143,11 @@ def _decoder(path: str | Path, file: BinaryIO) -> _Forward:
 
 
 def _said(error: soundfile.LibsndfileError) -> str:
-    """libsndfile's words, which come with an "Error :" or not; of some files it says untruths."""
+    """libsndfile's words, as its own: they come with an "Error :" or not, and some are untrue."""
     words = error.error_string.removeprefix("Error : ").removesuffix(".")
-    return "it has a header and no frame" if words.startswith("File does not exist") else words
+    if words.startswith("File does not exist"):
+        return "it has a header and no frame"
+    return f"libsndfile says {words!r}"
 
 
 def _check_extent(path: str | Path, file: _Forward, extent: containers.Extent | None) -> None:
@@ -181,7 +183,9 @@ def _samples(
         _check_span(path, first / rate, count and count / rate, total / rate)
         count = max(0, total - first) if count is None else min(count, total - first)
         _check_longest(path, count / rate, max_seconds)
-    seeks = total is not None and file.can_seek()  # to 0 too: MP3 decoders round otherwise then
+    # An MP3 decoder rounds otherwise before its first seek, so it seeks to 0 too.
+    moves = first or file.subtype.startswith("MPEG")
+    seeks = moves and total is not None and file.can_seek()
     skip = 0 if seeks else first
     if seeks:
         file.seek(first)

@@ -1,6 +1,7 @@
 """Headers that tell the truth, headers of streams, and headers that lie."""
 
 import os
+import re
 import struct
 
 import numpy as np
@@ -115,6 +116,27 @@ def test_chunks_around_the_samples_are_fine(tmp_path):
     behind = b"LIST\x04\0\0\0INFO" + b"id3 \x03\0\0\0abc\0"
     assert extent(path, before + behind) == Extent(32_000, 32_000)
     assert len(reading.read(path)) == 16_000
+
+
+@pytest.mark.parametrize(
+    "container, coding",
+    [
+        *[(name, "PCM_16") for name in ("WAV", "WAVEX", "RF64", "AIFF", "AU", "NIST", "FLAC")],
+        ("WAV", "GSM610"),
+        ("WAV", "IMA_ADPCM"),
+        ("OGG", "VORBIS"),
+        ("OGG", "OPUS"),
+        ("MP3", "MPEG_LAYER_III"),
+    ],
+)
+def test_wherever_a_file_breaks_off_it_is_not_read_as_a_whole(tmp_path, container, coding):
+    path = tmp_path / "a"
+    whole = made(path, format=container, subtype=coding)
+    for size in [*range(1, 140), *range(140, len(whole) - 1_000, len(whole) // 30)]:
+        path.write_bytes(whole[:size])
+        with pytest.raises(reading.AudioError) as raised:
+            reading.read(path)
+        assert re.match("[a-z ]+: ", raised.value.reason)
 
 
 @pytest.mark.parametrize("missing", [1, 3, 40])

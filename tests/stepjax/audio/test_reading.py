@@ -172,7 +172,8 @@ def test_a_part_must_lie_in_the_file(tmp_path):
 def test_what_has_no_header_is_never_guessed_from_its_name(tmp_path, suffix, content):
     path = tmp_path / f"a.{suffix}"
     path.write_bytes(content)
-    assert reason(path).startswith(("no header: it begins like none", "unreadable: "))
+    broken = "breaks off: its header is not whole"
+    assert reason(path).startswith(broken if content == b"fLaC" else "no header: it begins like no")
 
 
 @pytest.mark.parametrize("content, told", [
@@ -217,7 +218,7 @@ def test_a_file_that_breaks_off_is_told_so(tmp_path):
         ("a.wav", "breaks off: after 0.50 of 1.00 s"),
         ("a.aiff", "breaks off: after 0.50 of 1.00 s"),
         ("a.au", "breaks off: after 0.50 of 1.00 s"),
-        ("a.flac", "damaged: flac decoder lost sync"),
+        ("a.flac", "damaged: libsndfile says 'flac decoder lost sync'"),
         ("a.ogg", "breaks off: its last Ogg page, at byte "),
         ("a.opus", "breaks off: its last Ogg page, at byte "),
         ("a.mp3", "damaged: of 1.00 s only 0."),
