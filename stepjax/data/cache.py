@@ -2,12 +2,11 @@
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from stepjax.data import paths
+from stepjax.disk import files
 
 DEFAULT = "~/.cache/stepjax"
 BLOCK = 2**20  # bytes that are read at once
@@ -40,13 +39,11 @@ def recalled(path: Path) -> bytes | None:
 
 
 def keep(path: Path, content: bytes) -> None:
-    """A file appears whole or not at all, so processes that keep the same thing do no harm."""
-    try:
-        _write(path, hashlib.sha256(content).digest() + content)
-    except OSError as error:
-        raise ValueError(
-            f"{path} cannot be written ({error.strerror}): name another cache folder."
-        ) from error
+    """A file appears whole or not at all, so processes that keep the same thing do no harm.
+
+    Raises: files.Unwritable, a ValueError.
+    """
+    files.replace(path, hashlib.sha256(content).digest() + content)
 
 
 def digest(path: str | Path) -> str:
@@ -60,18 +57,3 @@ def digest(path: str | Path) -> str:
             found.update(block)
             size += len(block)
     return f"{size} {found.hexdigest()}"
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(
-        dir=path.parent, prefix=f".{path.name}-", delete=False
-    ) as file:
-        try:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-            os.replace(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
-            raise

@@ -176,7 +176,10 @@ def _identity(takes: Sequence[Take], augmentation: Augmentation) -> dict[str, st
 
 def _files(folder: str) -> list[Path]:
     where = paths.local(f"fsdd={folder!r}", folder)
-    files = sorted(where.iterdir()) if folder and os.path.isdir(where) else []
+    try:
+        files = sorted(where.iterdir()) if folder else []
+    except OSError:  # it is not there, no folder, or not ours to read
+        files = []
     recordings = [f for f in files if NAME.fullmatch(f.name) or f.suffix.lower() in SUFFIXES]
     if not recordings:
         raise ValueError(

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from stepjax.audio import reading
 from stepjax.audio.mel import SAMPLE_RATE
-from stepjax.data.manifest import Entry, entries_of
+from stepjax.data.corpora import entries_of
+from stepjax.data.entries import Entry
 from stepjax.data.utterances import Skipped, Source, Utterance
 from stepjax.evaluate.error_rates import cer, wer
 from stepjax.infer.transcribe import Transcriber
@@ -45,7 +46,7 @@ class Rates:
 
 def files(paths: Iterable[str], recipe: Recipe) -> Iterator[Utterance | Skipped]:
     """Recordings by their paths, without references; what cannot be used has its reason."""
-    return (_heard(Path(), Entry(path, text=path), recipe, reference="") for path in paths)
+    return (_heard(Entry(path, text=path), recipe, reference="") for path in paths)
 
 
 def manifest(path: Path, recipe: Recipe) -> Iterator[Utterance | Skipped]:
@@ -53,8 +54,8 @@ def manifest(path: Path, recipe: Recipe) -> Iterator[Utterance | Skipped]:
 
     Raises: ValueError, if the manifest cannot be read.
     """
-    entries = entries_of(path)
-    return (_heard(path.parent, entry, recipe, entry.text) for entry in entries)
+    found = entries_of(path)
+    return (e if isinstance(e, Skipped) else _heard(e, recipe, e.text) for e in found)
 
 
 def every(source: Source) -> Iterator[Utterance]:
@@ -85,11 +86,10 @@ def rates(made: Sequence[Transcript]) -> Rates:
     return Rates(wer(references, texts), cer(references, texts), len(usable))
 
 
-def _heard(folder: Path, entry: Entry, recipe: Recipe, reference: str) -> Utterance | Skipped:
-    path, limit = folder / entry.audio, recipe.max_samples / SAMPLE_RATE
+def _heard(entry: Entry, recipe: Recipe, reference: str) -> Utterance | Skipped:
+    limit = recipe.max_samples / SAMPLE_RATE
     try:
-        audio_T = reading.read(path, entry.start, entry.duration, limit)
-        reading.checked(path, audio_T, limit)  # resampling may round up
+        audio_T = reading.read(entry.path, entry.start, entry.duration, limit, entry.channel)
     except reading.AudioError as error:
-        return Skipped(entry.name, error.reason)
+        return Skipped(entry.name, error.reason, entry.where)
     return Utterance(entry.name, audio_T, reference, entry.speaker, entry.language)

@@ -43,7 +43,7 @@ def test_a_failure_leaves_nothing_behind(tmp_path):
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     path = cache.path(str(tmp_path / "file"), "thing")
-    with pytest.raises(ValueError, match=f"{path} cannot be written .*: name another cache folder"):
+    with pytest.raises(ValueError, match=f"{path} cannot be written .*name another folder"):
         cache.kept(path, lambda: b"")
 
 

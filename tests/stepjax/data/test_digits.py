@@ -231,6 +231,30 @@ def test_the_identity_is_that_of_the_recordings_of_the_split(tmp_path):
     assert digits(config(tmp_path), "train").identity() != train
 
 
+def test_channels_are_mixed_and_counted_and_other_formats_are_read(tmp_path):
+    tone = 0.5 * np.sin(np.arange(4_000) / 3)
+    soundfile.write(tmp_path / "1_ann_5.wav", np.stack([tone, tone[::-1]], axis=1), RATE)
+    soundfile.write(tmp_path / "2_ann_5.ogg", np.stack([0 * tone, tone], axis=1), RATE)
+    soundfile.write(tmp_path / "3_ann_5.mp3", tone, RATE)
+    soundfile.write(tmp_path / "4_ann_1.wav", tone, RATE)  # held out
+    train = digits(config(tmp_path), "train")
+    assert train.mixed == 1 and train.skipped == ()
+    assert {clip.name for clip in train.clips()} == {"1_ann_5", "2_ann_5", "3_ann_5"}
+    assert train.identity().keys() == {"recordings", "libsndfile", "libsoxr"}
+
+
+def test_a_library_is_named_only_if_it_decides_the_samples(tmp_path):
+    soundfile.write(tmp_path / "1_ann_5.wav", 0.5 * np.sin(np.arange(4_000) / 3), 16_000)
+    soundfile.write(tmp_path / "1_ann_0.wav", 0.5 * np.sin(np.arange(4_000) / 3), 16_000)
+    faster = {"speed": 0.1, "snr_db": (), "gain_db": 0.0}
+    assert digits(config(tmp_path), "train").identity().keys() == {"recordings"}
+    assert digits(config(tmp_path, augment=faster), "train").identity().keys() == {
+        "recordings",
+        "libsoxr",
+    }
+    assert digits(config(tmp_path, augment=faster), "heldout").identity().keys() == {"recordings"}
+
+
 @needs_fsdd
 def test_real_voices_are_all_usable_and_split_by_index():
     real = config(FSDD, heldout_below=5, max_digits=7, max_seconds=4.0)

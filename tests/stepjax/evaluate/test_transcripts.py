@@ -54,7 +54,7 @@ def test_files_have_a_line_each_in_their_order(folder, loaded, transcriber, held
     made = list(transcripts.transcripts(transcriber, transcripts.files(paths, loaded.recipe)))
     assert [each.name for each in made] == paths
     assert [each.reason.split(":")[0] for each in made] == [
-        "unreadable", "", "too long", "unreadable", "",
+        "no header", "", "too long", "unreadable", "",
     ]  # fmt: skip
     assert "the limit is 2 s" in made[2].reason
     assert made[4].text == transcriber.texts([heldout[0]])[0]
