@@ -2,22 +2,22 @@
 weight.
 """
 
+import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import product
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import matplotlib
-
-matplotlib.use("Agg")  # files only: no window, no display
-
-import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
-Rows = list[dict]
+from parallel.planner.crossing import CrossTorRow
+from parallel.planner.dollars import CostRow
+from parallel.planner.goodput import GoodputRow
+from parallel.planner.replay import JobScaleRow, WaitingRow, WasteAtRatioRow, WasteRow
+from parallel.planner.scaling import PlacementTimeRow
 
 
 class Look(NamedTuple):
@@ -51,36 +51,25 @@ def look(name: str) -> Look:
 def line(axes: Axes, name: str, x: Iterable[float], y: Iterable[float]) -> None:
     label, ink, marker, dash, width = look(name)
     axes.plot(
-        x,
-        y,
-        color=ink,
-        marker=marker,
-        ls=dash,
-        lw=width,
-        ms=5.5 + width / 2,
-        mfc="white",
-        mew=1.4,
+        x, y, color=ink, marker=marker, ls=dash, lw=width, ms=5.5 + width / 2, mfc="white", mew=1.4,
         label=label,
-    )
+    )  # fmt: skip
 
 
-def by(rows: Rows, key: str) -> dict[object, Rows]:
-    """Rows by the value of a key, in the order in which the values first come."""
-    found: dict[object, Rows] = {}
+def by(rows: Sequence, field: str) -> dict[Any, list]:
+    """Rows by the value of a field, in the order in which the values first come."""
+    found: dict[Any, list] = {}
     for row in rows:
-        found.setdefault(row[key], []).append(row)
+        found.setdefault(getattr(row, field), []).append(row)
     return found
 
 
 def panels(count: int, words: str, columns: int = 4) -> tuple[Figure, list[Axes]]:
-    """Axes side by side under one title, without the lines that carry nothing."""
+    """Axes side by side under one title, without the frame lines that tell nothing."""
     columns = min(count, columns)
-    figure, axes = plt.subplots(
-        -(-count // columns),
-        columns,
-        figsize=(1.6 + 4.0 * columns, 0.9 + 3.5 * -(-count // columns)),
-        squeeze=False,
-    )
+    rows = math.ceil(count / columns)
+    figure = Figure(figsize=(1.6 + 4.0 * columns, 0.9 + 3.5 * rows))
+    axes = figure.subplots(rows, columns, squeeze=False)
     figure.suptitle(words, x=0.012, y=0.985, ha="left", weight="bold", size=12)
     for each in axes.flat:
         each.spines[["top", "right"]].set_visible(False)
@@ -96,11 +85,10 @@ def save(figure: Figure, axes: Axes, path: Path) -> None:
     place = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)}
     figure.legend(handles, labels, frameon=False, handlelength=3.6, labelspacing=0.9, **place)
     figure.savefig(path, dpi=150, bbox_inches="tight", pad_inches=0.2, facecolor="white")
-    plt.close(figure)
 
 
 def percent(axes: Axes, which: str = "y", log: bool = False, low: float = 1e-4) -> None:
-    """Shares as per cent; on a logarithmic scale everything below `low` lies on the floor."""
+    """Shares as per cent; on a logarithmic scale everything below `low` is shown as 0."""
     axis = axes.yaxis if which == "y" else axes.xaxis
     axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     if log:
@@ -120,104 +108,87 @@ def sizes(axes: Axes, tensors: Iterable[int]) -> None:
     axes.set_xlim(-0.35, len(tensors) - 0.65)
 
 
-def waste(rows: Rows, path: Path) -> None:
+def plot_waste(rows: Sequence[WasteRow], path: Path) -> None:
     figure, (axes,) = panels(1, "Healthy GPUs that no ring can use: mean over time")
     figure.set_size_inches(6.6, 4.6)
     sizes(axes, by(rows, "tensor"))
     for name, own in by(rows, "architecture").items():
-        line(axes, name, range(len(own)), [max(row["mean"], 1e-4) for row in own])
+        line(axes, name, range(len(own)), [max(row.mean, 1e-4) for row in own])
     percent(axes, log=True)
     axes.set_ylabel("share of all GPUs")
     save(figure, axes, path)
 
 
-def waste_vs_fault_ratio(rows: Rows, path: Path) -> None:
+def plot_waste_vs_fault_ratio(rows: Sequence[WasteAtRatioRow], path: Path) -> None:
     figure, axes = panels(len(by(rows, "tensor")), "Healthy GPUs that no ring can use", 2)
     for each, (tensor, own) in zip(axes, by(rows, "tensor").items(), strict=True):
         for name, points in by(own, "architecture").items():
-            line(
-                each,
-                name,
-                [p["fault_ratio"] for p in points],
-                [max(p["mean"], 1e-4) for p in points],
-            )
+            ratios = [point.fault_ratio for point in points]
+            line(each, name, ratios, [max(point.mean, 1e-4) for point in points])
         percent(each, log=True)
         percent(each, "x")
         each.set(title=f"TP-{tensor}", xlabel="faulty nodes", ylabel="share of all GPUs")
     save(figure, axes[0], path)
 
 
-def job_scale(rows: Rows, path: Path) -> None:
+def plot_job_scale(rows: Sequence[JobScaleRow], path: Path) -> None:
     figure, axes = panels(2, "The largest job that fits")
     titles = {"usable_mean": "in the mean over time", "usable_min": "at all times"}
-    for each, (key, title) in zip(axes, titles.items(), strict=True):
+    for each, (field, title) in zip(axes, titles.items(), strict=True):
         sizes(each, by(rows, "tensor"))
         for name, own in by(rows, "architecture").items():
-            line(each, name, range(len(own)), [row[key] for row in own])
+            line(each, name, range(len(own)), [getattr(row, field) for row in own])
         percent(each)
         each.set(title=title, ylabel="share of all GPUs", ylim=(0.6, 1.01))
     save(figure, axes[0], path)
 
 
-def waiting(rows: Rows, path: Path) -> None:
+def plot_waiting(rows: Sequence[WaitingRow], path: Path) -> None:
     figure, axes = panels(len(by(rows, "tensor")), "Time in which a job waits for faulty nodes", 2)
     for each, (tensor, own) in zip(axes, by(rows, "tensor").items(), strict=True):
         for name, points in by(own, "architecture").items():
-            line(each, name, [p["job_share"] for p in points], [p["waiting"] for p in points])
+            scales = [point.job_share for point in points]
+            line(each, name, scales, [point.waiting for point in points])
         percent(each)
         percent(each, "x")
-        each.set(
-            title=f"TP-{tensor}", xlabel="job, as a share of all GPUs", ylabel="share of the time"
-        )
+        each.set(title=f"TP-{tensor}", xlabel="job, as a share of all GPUs")
+        each.set_ylabel("share of the time")
     save(figure, axes[0], path)
 
 
-def cross_tor(rows: Rows, path: Path) -> None:
-    tensor, hops = rows[0]["tensor"], rows[0]["hops"]
-    rows = [row for row in rows if (row["tensor"], row["hops"]) == (tensor, hops)]
-    scale, ratio = rows[0]["job_scale"], rows[-1]["fault_ratio"]
+def plot_cross_tor(rows: Sequence[CrossTorRow], path: Path) -> None:
+    """The first ring size and number of hops of the table."""
+    tensor, hops = rows[0].tensor, rows[0].hops
+    rows = [row for row in rows if (row.tensor, row.hops) == (tensor, hops)]
+    scale, ratio = rows[0].job_scale, rows[-1].fault_ratio
     figure, axes = panels(4, f"Traffic that crosses ToRs: TP-{tensor}, K = {hops}", 2)
-    sweeps = [
-        (
-            "fault_ratio",
-            "faulty nodes",
-            f"a job of {scale:.0%} of the GPUs",
-            by(rows, "job_scale")[scale],
-        ),
-        (
-            "job_scale",
-            "job, as a share of all GPUs",
-            f"{ratio:.0%} of nodes faulty",
-            by(rows, "fault_ratio")[ratio],
-        ),
-    ]
-    shares = [
-        ("cross_tor", "of the DCN's traffic"),
-        ("cross_tor_of_all", "of all traffic, rings included"),
-    ]
-    for each, ((key, words), (sweep, along, title, swept)) in zip(
-        axes, product(shares, sweeps), strict=True
-    ):
-        for name, own in by(sorted(swept, key=lambda row: row[sweep]), "algorithm").items():
-            line(each, name, [row[sweep] for row in own], [row[key] for row in own])
+    at_scale, at_ratio = by(rows, "job_scale")[scale], by(rows, "fault_ratio")[ratio]
+    along_ratio = ("fault_ratio", "faulty nodes", f"a job of {scale:.0%} of the GPUs", at_scale)
+    along_scale = ("job_scale", "job, as a share of all GPUs", f"{ratio:.0%} of nodes faulty",
+                   at_ratio)  # fmt: skip
+    of_dcn = ("cross_tor", "of the DCN's traffic")
+    of_all = ("cross_tor_of_all", "of all traffic, rings included")
+    cells = product((of_dcn, of_all), (along_ratio, along_scale))
+    for each, ((field, words), (sweep, along, title, swept)) in zip(axes, cells, strict=True):
+        for name, own in by(sorted(swept, key=lambda r: getattr(r, sweep)), "algorithm").items():
+            line(each, name, [getattr(r, sweep) for r in own], [getattr(r, field) for r in own])
         percent(each)
         percent(each, "x")
         each.set(title=title, xlabel=along, ylabel=words, ylim=(0, None))
     save(figure, axes[0], path)
 
 
-def cost(rows: Rows, path: Path) -> None:
+def plot_cost(rows: Sequence[CostRow], path: Path) -> None:
     figure, (bars, lines) = panels(2, "What the interconnect costs")
     for place, row in enumerate(rows):
-        bars.barh(place, row["dollars_per_gbps"], color=look(row["architecture"]).ink, height=0.62)
-        bars.text(
-            row["dollars_per_gbps"], place, f"  ${row['dollars_per_gbps']:.2f}", va="center", size=9
-        )
-        line(lines, row["architecture"], row["fault_ratios"], row["aggregate_dollars_per_gpu"])
-    bars.set_yticks(range(len(rows)), [look(row["architecture"]).label for row in rows])
+        dollars = row.dollars_per_gbps
+        bars.barh(place, dollars, color=look(row.architecture).ink, height=0.62)
+        bars.text(dollars, place, f"  ${dollars:.2f}", va="center", size=9)
+        line(lines, row.architecture, row.fault_ratios, row.aggregate_dollars_per_gpu)
+    bars.set_yticks(range(len(rows)), [look(row.architecture).label for row in rows])
     bars.invert_yaxis()
     bars.grid(False)
-    bars.set(title="per GBps", xlim=(0, 1.2 * max(row["dollars_per_gbps"] for row in rows)))
+    bars.set(title="per GBps", xlim=(0, 1.2 * max(row.dollars_per_gbps for row in rows)))
     bars.xaxis.set_major_formatter("${x:,.0f}")
     percent(lines, "x")
     lines.yaxis.set_major_formatter("${x:,.0f}")
@@ -225,26 +196,18 @@ def cost(rows: Rows, path: Path) -> None:
     save(figure, lines, path)
 
 
-def orchestrate(rows: Rows, path: Path) -> None:
-    figure, (axes,) = panels(1, f"Placement with {rows[0]['fault_ratio']:.0%} of the nodes faulty")
+def plot_placement_time(rows: Sequence[PlacementTimeRow], path: Path) -> None:
+    figure, (axes,) = panels(1, f"Placement with {rows[0].fault_ratio:.0%} of the nodes faulty")
     figure.set_size_inches(6.6, 4.6)
-    nodes = [row["num_nodes"] for row in rows]
-    lines = {"seconds_full": ("all groups", "o", "-", "#1f5fa8")}
-    lines["seconds_incremental"] = ("one node lost or back (median)", "s", (0, (4, 2)), "#c0392b")
-    for key, (label, marker, dash, ink) in lines.items():
-        values = [row[key] for row in rows]
-        axes.loglog(
-            nodes,
-            values,
-            color=ink,
-            marker=marker,
-            ls=dash,
-            mfc="white",
-            mew=1.4,
-            lw=1.8,
-            label=label,
-        )
-    slope = [rows[-1]["seconds_full"] * n / nodes[-1] for n in nodes]
+    nodes, full = [row.num_nodes for row in rows], [row.seconds_full for row in rows]
+    one = [row.seconds_incremental for row in rows]
+    style = {"mfc": "white", "mew": 1.4, "lw": 1.8}
+    axes.loglog(nodes, full, color="#1f5fa8", marker="o", label="all groups", **style)
+    axes.loglog(
+        nodes, one, color="#c0392b", marker="s", ls=(0, (4, 2)),
+        label="one node lost or back (median)", **style,
+    )  # fmt: skip
+    slope = [full[-1] * n / nodes[-1] for n in nodes]
     axes.loglog(nodes, slope, color="#9aa1ab", lw=1, ls=":", label="linear growth")
     for bound, words in ((1.0, "1 s"), (1e-3, "1 ms")):
         axes.axhline(bound, color="#d5d9de", lw=1)
@@ -254,23 +217,34 @@ def orchestrate(rows: Rows, path: Path) -> None:
     save(figure, axes, path)
 
 
-def goodput(rows: Rows, path: Path) -> None:
+def plot_goodput(rows: Sequence[GoodputRow], path: Path) -> None:
+    """The first ring size of the table."""
     titles = {
         "restart": "restart from a checkpoint",
         "spares": "spares take over",
         "shrink": "shrink and regrow",
     }
-    tensor = rows[0]["tensor"]
-    figure, axes = panels(
-        len(titles), f"Useful work of a TP-{tensor} job, as a share of what it asks for", 3
-    )
+    tensor = rows[0].tensor
+    words = f"Useful work of a TP-{tensor} job, as a share of what it asks for"
+    figure, axes = panels(len(titles), words, 3)
     rows = by(rows, "tensor")[tensor]
     for each, (policy, title) in zip(axes, titles.items(), strict=True):
         for name, own in by(by(rows, "policy")[policy], "architecture").items():
-            line(each, name, [row["job_scale"] for row in own], [row["goodput"] for row in own])
+            line(each, name, [row.job_scale for row in own], [row.goodput for row in own])
         percent(each)
         percent(each, "x")
-        each.set(
-            title=title, xlabel="job, as a share of all GPUs", ylabel="goodput", ylim=(-0.02, 1.03)
-        )
+        each.set(title=title, xlabel="job, as a share of all GPUs")
+        each.set(ylabel="goodput", ylim=(-0.02, 1.03))
     save(figure, axes[0], path)
+
+
+PLOTS = {
+    "waste": plot_waste,
+    "waste_vs_fault_ratio": plot_waste_vs_fault_ratio,
+    "job_scale": plot_job_scale,
+    "waiting": plot_waiting,
+    "cross_tor": plot_cross_tor,
+    "cost": plot_cost,
+    "placement_time": plot_placement_time,
+    "goodput": plot_goodput,
+}

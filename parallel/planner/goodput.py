@@ -1,38 +1,35 @@
 """A training job replayed through a trace: time running, recovering and waiting, and work done
 twice.
 
-    C  groups that the healthy nodes form      J  groups that the job asks for      j  groups that it runs on
+    C  groups that the healthy nodes form
+    J  groups that the job asks for
+    j  groups that it runs on
 
 A fault that hits the job stops it, and it has to recover. What happens then is its policy:
 
     restart  a job of exactly J groups loads its last checkpoint: it redoes what came after, and
-    waits while C < J
-    spares   the same, but its state has a live copy on other nodes: spare groups take over within a rebuild
-    shrink   runs on j = min(C, J) groups, from the same live copy, and grows again when nodes come back; every
-             change of j costs a rebuild
+             waits while C < J
+    spares   the same, but its state has a live copy on other nodes: spare groups take over within
+             a rebuild
+    shrink   runs on j = min(C, J) groups, from the same live copy, and grows again when nodes come
+             back; every change of j costs a rebuild
 
 A fault hits the job with the probability that the node it strikes is one of the job's; two faults
-at once are one stop. Writing checkpoints and copies is taken to cost nothing, for both happen
+at once are one stop. Checkpoints and copies are assumed to cost nothing, since both are written
 beside the training.
 """
 
-import itertools
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, astuple, dataclass
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
 
 from parallel.fabric.baselines import architecture
 from parallel.fabric.trace import Trace, timeline
-from parallel.planner.replay import (
-    Cluster,
-    check_draws,
-    deviation,
-    generator,
-    groups_of_job,
-    outages,
-)
+from parallel.planner.worlds import Cluster, check_draws, deviation, generator, outages
 
 DAY = 86400.0  # seconds
 POLICIES = ("restart", "spares", "shrink")
@@ -48,10 +45,11 @@ class Recovery:
     rebuild: float  # notice, switch circuits, rebuild the mesh, take the state over from its copy
 
     def __post_init__(self):
-        if min(self.step, self.checkpoint_every) <= 0 or min(self.restart, self.rebuild) < 0:
-            raise ValueError(
-                f"{self}: these are seconds, and a step and a checkpoint take more than none."
-            )
+        times = astuple(self)
+        if not all(map(math.isfinite, times)) or min(times) < 0:
+            raise ValueError(f"{self}: these are seconds, finite and not below 0.")
+        if min(self.step, self.checkpoint_every) <= 0:
+            raise ValueError(f"{self}: a step and the time between checkpoints are more than 0 s.")
 
 
 class Stretch(NamedTuple):
@@ -78,8 +76,23 @@ class Account:
     goodput: float
 
 
+class GoodputRow(NamedTuple):
+    """An Account, the mean over draws."""
+
+    architecture: str
+    policy: str
+    tensor: int
+    job_scale: float
+    running: float
+    recovering: float
+    waiting: float
+    work_lost: float
+    goodput: float
+    sd_over_draws: float
+
+
 def follow(stretches: Iterable[Stretch], policy: str, wanted: int, recovery: Recovery) -> Account:
-    """Lives through the stretches one by one.
+    """Goes through the stretches one by one.
 
     >>> times = Recovery(step=36, checkpoint_every=3600, restart=1800, rebuild=36)
     >>> day = [Stretch(43200 + 900, 8, False), Stretch(43200 - 900, 7, True)]
@@ -91,14 +104,13 @@ def follow(stretches: Iterable[Stretch], policy: str, wanted: int, recovery: Rec
     redo, pause = recovery.step, recovery.rebuild
     if policy == "restart":
         redo, pause = recovery.checkpoint_every, recovery.restart
-    running = recovering = waiting = lost = done = 0.0
-    groups, owed, unsafe = (
-        None,
-        0.0,
-        0.0,
-    )  # groups that run, seconds of recovery to go, seconds of work not yet safe
+    running = recovering = waiting = lost = done = 0.0  # seconds; work in those of a full job
+    groups = None  # that run
+    owed = unsafe = 0.0  # seconds of recovery to go, and of work that a fault would undo
     for seconds, capacity, hit in stretches:
-        able = min(capacity, wanted) if policy == "shrink" else wanted * (capacity >= wanted)
+        able = min(capacity, wanted)
+        if policy != "shrink" and able < wanted:
+            able = 0
         if groups is not None and (able != groups or (hit and groups)):
             if hit or able < groups:
                 lost += unsafe * groups / wanted
@@ -110,11 +122,9 @@ def follow(stretches: Iterable[Stretch], policy: str, wanted: int, recovery: Rec
         busy = min(owed, seconds)
         owed -= busy
         unsafe = (unsafe + seconds - busy) % redo
-        recovering, running, done = (
-            recovering + busy,
-            running + seconds - busy,
-            done + (seconds - busy) * groups,
-        )
+        recovering += busy
+        running = running + seconds - busy
+        done += (seconds - busy) * groups
     total = running + recovering + waiting
     return Account(
         *(share / total for share in (running, recovering, waiting, lost, done / wanted - lost))
@@ -147,27 +157,26 @@ def goodput(
     recovery: Recovery,
     draws: int,
     seed: int,
-) -> list[dict]:
-    """A row per architecture, tensor size, job scale and policy: the mean over draws."""
+) -> list[GoodputRow]:
+    """A row per architecture, tensor size, job scale and policy."""
     check_draws(draws)
     faults = [outages(cluster, trace, seed, draw) for draw in range(draws)]
     luck = [
-        generator(seed, draw, 1).random(2 * len(drawn.node) + 2)
-        for draw, drawn in enumerate(faults)
+        generator(seed, draw, 1).random(2 * len(outage.node) + 2)
+        for draw, outage in enumerate(faults)
     ]
     rows = []
-    for name, tensor, scale in itertools.product(names, tensors, job_scales):
-        wanted = groups_of_job(cluster, tensor, scale)
+    for name, tensor, scale in product(names, tensors, job_scales):
+        wanted = cluster.num_groups(tensor, scale)
         lives = [
-            stretches(cluster, name, tensor, wanted, *drawn)
-            for drawn in zip(faults, luck, strict=True)
+            stretches(cluster, name, tensor, wanted, *world)
+            for world in zip(faults, luck, strict=True)
         ]
         for policy in POLICIES:
             accounts = [follow(life, policy, wanted, recovery) for life in lives]
-            mean = np.mean([astuple(account) for account in accounts], axis=0).tolist()
+            mean = Account(*np.mean([astuple(account) for account in accounts], axis=0).tolist())
+            spread = deviation([account.goodput for account in accounts])
             rows.append(
-                {"architecture": name, "policy": policy, "tensor": tensor, "job_scale": scale}
-                | asdict(Account(*mean))
-                | {"sd_over_draws": deviation([account.goodput for account in accounts])}
+                GoodputRow(name, policy, tensor, scale, **asdict(mean), sd_over_draws=spread)
             )
     return rows

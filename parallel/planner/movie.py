@@ -1,10 +1,11 @@
-"""A fault plan lived through on a small fabric: a picture of what happened, and one of the circuits
-that switch.
+"""A fault plan carried out on a small fabric: for each fault a picture of what happened, and one of
+the circuits that switch.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
+from typing import NamedTuple
 
 from parallel.fabric.baselines import check_tensor
 from parallel.fabric.faults import Fault, FaultPlan
@@ -12,13 +13,14 @@ from parallel.fabric.placement import Placement, rearrange, rings_changed
 from parallel.fabric.topology import KHopRing
 from parallel.fabric.transceiver import Switchboard, Switching
 from parallel.show.fabric import fabric_svg, spans
+from parallel.show.words import counted
 
 Ring = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Frame:
-    """What the page shows at a time."""
+    """What the page shows at one time."""
 
     when: str  # "step 5", one for several frames
     title: str
@@ -29,18 +31,32 @@ class Frame:
     seconds: float = 0.0
 
 
+class MovieRow(NamedTuple):
+    """A frame without its picture."""
+
+    when: str
+    kind: str
+    title: str
+    seconds: float
+    commands: tuple[str, ...]
+
+
+def row(frame: Frame) -> MovieRow:
+    return MovieRow(*(getattr(frame, name) for name in MovieRow._fields))
+
+
 def frames(
     num_nodes: int, gpus_per_node: int, hops: int, tensor: int, plan: FaultPlan
 ) -> list[Frame]:
-    """The fabric at first, and two frames for each moment of the plan: what happened, and what was
-    done about it.
+    """One frame of the healthy fabric, and two for each moment of the plan: what happened, and what
+    was done about it.
     """
     check_tensor(gpus_per_node, tensor)
     plan.check(num_nodes)
     ring = KHopRing(num_nodes, hops)
     board, nodes_per_group = Switchboard(ring, gpus_per_node), max(1, tensor // gpus_per_node)
 
-    def draw(
+    def picture(
         slots: Iterable[Ring], failed: Iterable[int], title: str, switched: Iterable = ()
     ) -> str:
         return fabric_svg(num_nodes, gpus_per_node, hops, slots, failed, title, switched=switched)
@@ -49,23 +65,27 @@ def frames(
     placement = rearrange(Placement(), ring, failed, nodes_per_group)
     slots = list(placement.groups)
     switching = board.apply(board.switch(placement.groups, failed))
-    title = f"{_count(len(slots), 'ring')} on {num_nodes} nodes that are all well"
-    words = f"{_count(len(switching.commands), 'switch command')} opened the rings from loopback."
-    shown = [Frame("start", title, words, draw(slots, failed, title), "start", *_orders(switching))]
+    title = f"{counted(len(slots), 'ring')} on {num_nodes} nodes that are all well"
+    words = f"{counted(len(switching.commands), 'switch command')} opened the rings from loopback."
+    shown = [
+        Frame("start", title, words, picture(slots, failed, title), "start", *_orders(switching))
+    ]
     for when, events in groupby(plan.faults, key=lambda event: event.when):
         events = list(events)
         lost = {event.node for event in events if event.kind == "lose"}
         failed = (failed | lost) - {event.node for event in events if event.kind == "back"}
         broken = [() if lost & set(slot) else slot for slot in slots]
         step, title = f"step {when[0]}", _title(events)
-        svg, kind = draw(broken, failed, title), "lost" if lost else "back"
+        svg = picture(broken, failed, title)
+        kind = "lost" if lost else "back"
         shown.append(Frame(step, title, _damage(slots, broken, events), svg, kind))
-        before, placement = placement, rearrange(placement, ring, failed, nodes_per_group)
+        before = placement
+        placement = rearrange(placement, ring, failed, nodes_per_group)
         settled = settle(slots, placement.groups)
         switching = board.apply(board.switch(placement.groups, failed))
         changed = rings_changed(before, placement)
         title, words = _outcome(len(before.groups), len(placement.groups), changed, switching)
-        svg = draw(settled, failed, title, newly_lit(slots, settled))
+        svg = picture(settled, failed, title, newly_lit(slots, settled))
         shown.append(Frame(step, title, words, svg, "switch", *_orders(switching)))
         slots = settled
     return shown
@@ -107,19 +127,20 @@ def _outcome(before: int, after: int, changed: int, switching: Switching) -> tup
     """Title and words for what switching did: rings before and after, and how many are not as they
     were.
     """
-    commands = f"{_count(len(switching.commands), 'switch command')}, carried out side by side. "
-    untouched = f"{_count(after - max(0, changed - max(0, before - after)), 'ring')} untouched."
+    commands = f"{counted(len(switching.commands), 'switch command')}, carried out side by side. "
+    untouched = f"{counted(after - max(0, changed - max(0, before - after)), 'ring')} untouched."
     if after < before:
-        title = f"Too few nodes in reach: {_count(after, 'ring')} remain{'s' * (after == 1)}"
+        remain = "remains" if after == 1 else "remain"
+        title = f"Too few nodes in reach: {counted(after, 'ring')} {remain}"
     elif after > before:
-        title = f"Circuits switch, and {_count(after, 'ring')} run again"
+        title = f"Circuits switch, and {counted(after, 'ring')} run again"
     elif changed:
         title = "Circuits switch, and every ring is whole"
     else:
         title = "No ring has to change"
     return (
         title,
-        f"{commands if switching.commands else ''}{_count(changed, 'ring')} changed, {untouched}",
+        f"{commands if switching.commands else ''}{counted(changed, 'ring')} changed, {untouched}",
     )
 
 
@@ -155,7 +176,3 @@ def _damage(slots: list[Ring], broken: list[Ring], events: Sequence[Fault]) -> s
     if any(event.kind == "lose" for event in events):
         return "No ring was broken: there were only spares."
     return "A node that comes back is a spare until it is wired in."
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'s' * (number != 1)}"

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from parallel.fabric.trace import Trace
 from parallel.planner.goodput import POLICIES, Recovery, Stretch, follow, goodput, stretches
-from parallel.planner.replay import Cluster
+from parallel.planner.worlds import Cluster
 
 TIMES = Recovery(step=10, checkpoint_every=1000, restart=300, rebuild=20)
 
@@ -91,8 +91,8 @@ def test_every_architecture_is_accounted_for_and_the_ideal_is_best():
     names = ["big_switch", "khop2", "nvl72", "tpuv4"]
     rows = goodput(cluster, None, names, [32], [0.85], TIMES, draws=2, seed=0)
     assert len(rows) == len(names) * len(POLICIES)
-    best = {row["policy"]: row["goodput"] for row in rows if row["architecture"] == "big_switch"}
-    assert all(row["goodput"] <= best[row["policy"]] + 1e-3 for row in rows)
+    best = {row.policy: row.goodput for row in rows if row.architecture == "big_switch"}
+    assert all(row.goodput <= best[row.policy] + 1e-3 for row in rows)
     assert best["restart"] < best["spares"]
 
 
@@ -103,7 +103,8 @@ def test_every_architecture_is_accounted_for_and_the_ideal_is_best():
             lambda: follow([], "pray", 8, TIMES),
             "there is no policy 'pray': take restart, spares, shrink",
         ),
-        (lambda: Recovery(0, 1, 1, 1), "a step and a checkpoint take more than none"),
+        (lambda: Recovery(1, 1, float("nan"), 1), "these are seconds, finite and not below 0"),
+        (lambda: Recovery(0, 1, 1, 1), "a step and the time between checkpoints are more than 0"),
     ],
 )
 def test_bad_input_is_one_sentence(call, message):

@@ -1,7 +1,6 @@
-"""The movie: every frame follows from the plan, and the page needs nothing from elsewhere."""
+"""The movie: every frame follows from the plan."""
 
 import re
-from html.parser import HTMLParser
 
 import pytest
 
@@ -9,7 +8,6 @@ from parallel.fabric.faults import FaultPlan
 from parallel.fabric.placement import place
 from parallel.fabric.topology import KHopRing
 from parallel.planner.movie import frames, newly_lit, settle
-from parallel.planner.page import page
 
 PLAN = (
     FaultPlan()
@@ -58,39 +56,6 @@ def test_rings_keep_their_place_and_so_their_colour():
 
 def test_only_new_circuits_glow():
     assert newly_lit([(0, 1, 2)], [(2, 1), (1, 3)]) == [(1, 3)]
-
-
-class Reader(HTMLParser):
-    """Collects tags and what they point to."""
-
-    def __init__(self):
-        super().__init__()
-        self.open, self.links, self.svgs, self.stops = [], [], 0, 0
-
-    def handle_starttag(self, tag, attributes):
-        self.links += [value for key, value in attributes if key in ("src", "href", "xlink:href")]
-        self.svgs += tag == "svg"
-        self.stops += "stop" in (dict(attributes).get("class") or "").split()
-        if tag not in ("meta",):
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attributes):
-        self.links += [value for key, value in attributes if key in ("src", "href", "xlink:href")]
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-
-def test_the_page_is_whole_and_needs_no_network():
-    shown = frames(12, 4, 2, 16, PLAN)
-    text = page(shown, PLAN)
-    reader = Reader()
-    reader.feed(text)
-    assert reader.open == [] and reader.links == []
-    assert reader.svgs == reader.stops == len(shown)
-    outside = set(re.findall(r"https?://[^\"' <]+", text))
-    assert outside <= {"http://www.w3.org/2000/svg"}  # a name, not an address
-    assert str(PLAN) in text and "µs" in text
 
 
 def test_a_plan_that_cannot_happen_is_refused():
