@@ -13,8 +13,10 @@ from launch import command
 def main(config, suite, workdir) -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy's threads would fight for the cores
     with command.importing():
-        from stepjax.bench.suites import measure
-    measure(suite, config, workdir)
+        from launch import devices
+        from stepjax.bench import suites
+    devices.start(suites.named(suite).devices)
+    suites.measure(suite, config, workdir)
 
 
 if __name__ == "__main__":

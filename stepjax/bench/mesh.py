@@ -2,7 +2,6 @@
 
 import contextlib
 
-import jax
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -18,7 +17,6 @@ def run(config: ConfigDict) -> Result:
     Returns: rows with `devices`, `seconds` (median), `fastest`, `slowest`; the summary has
       `overhead`, the median over turns of 16 devices' seconds over one device's.
     """
-    jax.config.update("jax_num_cpu_devices", 16)
     made = prepared(config.run, ring_size=4)
     with contextlib.ExitStack() as stack:
         trainers = [

@@ -34,7 +34,6 @@ def run(config: ConfigDict) -> Result:
       medians over turns of the product's seconds over the plain step's (`over_plain_jit`) and over
       PyTorch's (`over_torch`; None where torch and transformers are not installed).
     """
-    jax.config.update("jax_num_cpu_devices", 1)
     made = prepared(config.run, ring_size=1)
     rows = config.run.data.global_batch
     with trainer_on(config.run, made, 1, 1, 1, microbatch=rows) as trained:
@@ -108,7 +107,7 @@ def _plain(config: ConfigDict, made: Prepared) -> OneStep:
         weights = kind_weights / (kind_weights @ counts)
         loss_of = jax.value_and_grad(microbatch_loss, has_aux=True)
         (loss, _), grads = loss_of(params, step.graph, batch, weights, Alone())
-        factor = jnp.minimum(1.0, step.clip / optax.global_norm(grads))
+        factor = jnp.minimum(1.0, step.clip / optax.tree.norm(grads))
         updates, opt = step.optimizer.update(jax.tree.map(lambda g: factor * g, grads), opt, params)
         return (optax.apply_updates(params, updates), opt), loss
 

@@ -26,6 +26,7 @@ def test_the_plain_step_has_the_loss_of_the_product_and_both_are_timed():
     assert (result.summary["over_torch"] is None) == ("torch" not in names)
 
 
+@pytest.mark.slow
 def test_every_mesh_takes_part_in_every_turn():
     result = mesh.run(small(2))
     assert [row["devices"] for row in result.rows] == [1, 4, 8, 16]
@@ -44,9 +45,9 @@ def test_every_suite_has_its_part_of_the_config_and_its_line_in_the_command():
     assert set(bench.get_config()) == set(suites.SUITES)
 
 
-def test_a_suite_that_does_not_exist_is_refused_by_name(tmp_path):
+def test_a_suite_that_does_not_exist_is_refused_by_name():
     with pytest.raises(ValueError, match="suite='mash' is not known; use one of mesh, recovery"):
-        suites.measure("mash", bench.get_config(), tmp_path)
+        suites.named("mash")
 
 
 def test_the_result_is_written_for_programs(tmp_path):
