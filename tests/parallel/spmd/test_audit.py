@@ -1,6 +1,4 @@
-"""What may use a ring passes, all else is told; and what the audit says of a link is what the link
-carries.
-"""
+"""The audit passes what may use a ring, names all else, and says what every link carries."""
 
 import functools
 import itertools
@@ -36,10 +34,6 @@ def only(collective):
 def sends(*pairs):
     written = ",".join(f"{{{a},{b}}}" for a, b in pairs)
     return only(f"collective-permute(%x), channel_id=1, source_target_pairs={{{written}}}")
-
-
-# -- who may do what
-# -----------------------------------------------------------------------------------------
 
 
 def test_of_all_sends_between_two_devices_only_those_to_a_ring_neighbour_are_not_foreign():
@@ -103,10 +97,6 @@ def test_a_mesh_of_another_size_is_refused():
         match=r"the program is for 4 devices, but a mesh of \{.*\} has 8; pass the shape",
     ):
         audit(text, SHAPE)
-
-
-# -- real programs
-# -------------------------------------------------------------------------------------------
 
 
 def compiled(f, shape):
@@ -196,27 +186,18 @@ def test_what_is_in_a_loop_counts_as_often_as_the_loop_runs_or_for_one_iteration
     assert (open_ended.count, open_ended.open_loops) == (5 * 6, 1)
 
 
-# -- on the fabric
-# -------------------------------------------------------------------------------------------
-
-
 @functools.cache
 def ring_program(data, tensor):
     return rows_of(lambda x: ring.all_reduce(x, "tensor"), (data, 1, tensor))
 
 
 def placed(topology, failed, nodes_per_group, gpus_per_node):
-    """The number of rings that are left, where the partitions of a program on them are, and what is
-    lit.
-    """
+    """The number of rings that are left, the places of a program on them, and the circuits."""
     groups = place(topology, failed, nodes_per_group).groups
     board = Switchboard(topology, gpus_per_node)
     board.apply(board.switch(groups, failed))
-    return (
-        len(groups),
-        [gpu for nodes in groups for gpu in gpu_order(topology, nodes, gpus_per_node)],
-        board.circuits(),
-    )
+    where = [gpu for nodes in groups for gpu in gpu_order(topology, nodes, gpus_per_node)]
+    return len(groups), where, board.circuits()
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,4 @@
-"""A program compiled once runs on any devices of its shape, with the same bits and nothing left
-behind.
-"""
+"""A program compiled once runs on any devices of its shape, with the same bits and no remains."""
 
 import threading
 
@@ -109,9 +107,7 @@ def test_the_audit_of_a_program_holds_wherever_it_runs(program):
 
 
 def test_a_program_is_compiled_to_end_with_the_same_bits_on_any_number_of_cores():
-    """Split products take the threads in which devices wait for each other: with 16 cores, all
-    waited for ever.
-    """
+    """Split products take threads in which devices wait: on 16 cores, all waited for ever."""
     options = []
 
     class Watched:

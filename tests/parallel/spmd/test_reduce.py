@@ -1,6 +1,4 @@
-"""Sums have the same bits in any order and any grouping, are right, and neither overflow nor waste
-bits.
-"""
+"""Sums are right, have the same bits in any order and grouping, never overflow, waste no bits."""
 
 import functools
 
@@ -31,9 +29,7 @@ def best(terms):
 
 
 def total_of(terms, exponent, order, cuts):
-    """The sum with the terms in another order, added in groups cut at `cuts`, and the groups added
-    at the end.
-    """
+    """The sum in another order: terms in groups cut at `cuts`, then the sums of the groups."""
     scale = reduce.scales(exponent)
     groups = np.split(np.asarray(terms)[np.asarray(order)], sorted(cuts))
     subtotals = [
@@ -79,9 +75,7 @@ def test_the_number_of_devices_leaves_no_trace(devices):
 @given(magnitudes, counts)
 def test_the_best_exponent_uses_all_bits_but_one_and_never_overflows(largest, terms):
     exponent = int(reduce.exponents(np.array(largest), terms))
-    most = terms * (
-        int(np.ceil(np.ldexp(largest, exponent)))
-    )  # all terms as large as can be, rounded up
+    most = terms * int(np.ceil(np.ldexp(largest, exponent)))  # all terms as large as can be
     assert most <= 2**reduce.SUM_BITS + terms <= LIMIT
     assert np.ldexp(largest, exponent) >= 2.0 ** (bits_of_a_term(terms) - 1)
 
@@ -103,9 +97,8 @@ def test_a_step_done_again_at_the_predicted_exponents_fits(largest, terms):
 
 @given(magnitudes, counts, st.integers(-reduce.GROWTH_BITS, reduce.SLACK_BITS - reduce.GROWTH_BITS))
 def test_a_maximum_may_grow_8_fold_and_fall_128_fold_and_no_more(largest, terms, fall):
-    largest = np.ldexp(
-        np.array([largest], np.float64), 8 - int(np.frexp(largest)[1])
-    )  # in [128, 256)
+    in_128_to_256 = np.ldexp(largest, 8 - int(np.frexp(largest)[1]))
+    largest = np.array([in_128_to_256], np.float64)
     exponent = reduce.predict(largest, terms)
     assert reduce.fits(exponent, np.ldexp(largest, -fall), terms)
     assert not reduce.fits(exponent, np.ldexp(largest, reduce.GROWTH_BITS + 1), terms)
