@@ -44,7 +44,9 @@ def test_every_command_of_the_readme_names_files_that_exist(command):
 
 
 def test_every_file_of_the_tree_that_the_readme_names_is_there():
-    named = re.findall(r"^((?:parallel|stepjax)/\w+|configs|launch|tests) ", README, re.MULTILINE)
+    named = re.findall(
+        r"^((?:parallel|stepjax)/\w+|configs|launch|examples|tests) ", README, re.MULTILINE
+    )
     assert len(named) > 12 and all((ROOT / name).is_dir() for name in named)
 
 
