@@ -127,7 +127,8 @@ class EmulatedCluster:
         """Lets the faults of this moment happen, each once, and tells whether there were any."""
         done = {fault for fault, _ in self.fired}
         due = [fault for fault in self._plan.at(step, moment) if fault not in done]
-        for kind, faults in itertools.groupby(due, key=lambda fault: fault.kind):
+        for kind, alike in itertools.groupby(due, key=lambda fault: fault.kind):
+            faults = list(alike)
             nodes = frozenset(fault.node for fault in faults)
             match kind:
                 case "lose":
@@ -137,7 +138,7 @@ class EmulatedCluster:
                     self._take_back(nodes & self.lost)  # the moment of a loss may never have come
                 case _:
                     raise AssertionError(f"a fault of kind {kind!r} cannot be emulated.")
-            self.fired += [Fired(fault, time.time()) for fault in due if fault.kind == kind]
+            self.fired += [Fired(fault, time.time()) for fault in faults]
         return bool(due)
 
     def _take_back(self, nodes: frozenset[int]) -> None:

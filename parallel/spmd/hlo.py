@@ -58,6 +58,8 @@ class Communication:
 
 
 class Instruction(NamedTuple):
+    """One line of a computation."""
+
     name: str
     shape: str
     opcode: str
@@ -65,6 +67,7 @@ class Instruction(NamedTuple):
 
     @property
     def operands(self) -> list[str]:
+        """The names of the instructions whose results it takes."""
         return NAME.findall(self.rest.split("), ")[0])
 
     @property

@@ -164,6 +164,17 @@ def test_a_fault_happens_once_however_often_its_step_is_repeated():
         assert all(start <= at <= time.time() for _, at in nodes.fired)
 
 
+def test_faults_of_one_moment_happen_in_the_order_of_the_plan_each_once():
+    plan = FaultPlan.parse(
+        "lose 3 before 1; lose 5 before 1; back 3 before 2; lose 4 before 2; back 5 before 2"
+    )
+    with cluster(plan) as nodes:
+        nodes.reach(1, "before")
+        nodes.reach(2, "before")
+        assert nodes.lost == {4}
+        assert tuple(event for event, _ in nodes.fired) == plan.faults
+
+
 def test_donated_arguments_are_no_failure():
     with cluster(FaultPlan()) as nodes:
         state = state_on(nodes, [0, 1])
