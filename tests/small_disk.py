@@ -1,4 +1,4 @@
-"""A disk that is soon full: a real one of a few hundred kilobytes, where the system allows to mount it."""
+"""A disk that is soon full: a real one of a few hundred kB, where the system allows to mount it."""
 
 import contextlib
 import subprocess

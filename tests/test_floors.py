@@ -71,6 +71,7 @@ def offenders(place: str, *forbidden: str, but: tuple[str, ...] = ()) -> list[st
         ("stepjax.data", ("stepjax.model",), ()),
         ("stepjax.codec", ("stepjax.model",), ()),
         ("stepjax.disk", ("stepjax",), ("stepjax.disk",)),
+        ("stepjax.numerics", ("stepjax",), ("stepjax.numerics",)),
         ("stepjax.recipe", ("stepjax.data", "stepjax.model"), ()),
         ("stepjax.model", ("stepjax.infer", "stepjax.evaluate"), ()),
         ("stepjax.infer", ("stepjax.train", "stepjax.evaluate", "stepjax.data.sources"), ()),
@@ -89,6 +90,7 @@ def test_only_training_and_what_measures_it_know_the_mesh():
 def test_the_report_knows_only_the_records_of_a_run():
     """They import nothing else of training, so the report stays below it."""
     records = tuple(f"stepjax.train.{name}" for name in ("jsonl", "events", "summary"))
+    records += ("stepjax.disk.files",)
     assert offenders("stepjax.report", "parallel", but=("parallel.show",)) == []
     assert offenders("stepjax.report", "stepjax", but=("stepjax.report", *records)) == []
     for record in records:

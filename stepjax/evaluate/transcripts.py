@@ -6,11 +6,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from stepjax.audio import reading
-from stepjax.audio.mel import SAMPLE_RATE
 from stepjax.data.corpora import entries_of
 from stepjax.data.entries import Entry
-from stepjax.data.utterances import Skipped, Source, Utterance
+from stepjax.data.sources import open_source
+from stepjax.data.utterances import Skipped, Utterance
+from stepjax.disk.files import read_json
 from stepjax.evaluate.error_rates import cer, wer
+from stepjax.infer.load import config_of
 from stepjax.infer.transcribe import Transcriber
 from stepjax.recipe import Recipe
 
@@ -46,19 +48,38 @@ class Rates:
 
 def files(paths: Iterable[str], recipe: Recipe) -> Iterator[Utterance | Skipped]:
     """Recordings by their paths, without references; what cannot be used has its reason."""
-    return (_heard(Entry(path, text=path), recipe, reference="") for path in paths)
+    for path in paths:
+        try:
+            audio_T = reading.read(path, max_seconds=recipe.max_seconds)
+        except reading.AudioError as error:
+            yield Skipped(path, error.reason)
+        else:
+            yield Utterance(path, audio_T, "", "", "")
 
 
 def manifest(path: Path, recipe: Recipe) -> Iterator[Utterance | Skipped]:
-    """The recordings that a manifest names, with references; what cannot be used has its reason.
+    """The recordings that a corpus names, with references; what cannot be used has its reason.
 
-    Raises: ValueError, if the manifest cannot be read.
+    Args:   path: a file or folder in one of the layouts that `stepjax.data.corpora` reads.
+    Raises: ValueError, in one sentence, if it is none.
     """
-    found = entries_of(path)
-    return (e if isinstance(e, Skipped) else _heard(e, recipe, e.text) for e in found)
+    for entry in entries_of(path):
+        yield entry if isinstance(entry, Skipped) else _heard(entry, recipe)
 
 
-def every(source: Source) -> Iterator[Utterance]:
+def heldout(workdir: Path) -> Iterator[Utterance]:
+    """What a run was scored by.
+
+    Raises: ValueError, in one sentence, if the run's corpus is not there, or is no longer the same.
+    """
+    source = open_source(config_of(workdir).data, "heldout")
+    known = read_json(workdir / "identity.json")
+    for name, value in source.identity().items():
+        if known.get(f"corpus.heldout.{name}") != value:
+            raise ValueError(
+                f"the held-out {name} of {workdir}'s corpus: no longer what the run was scored by; "
+                "put it back, or give --manifest=FILE for another."
+            )
     return (source[i] for i in range(len(source)))
 
 
@@ -86,10 +107,10 @@ def rates(made: Sequence[Transcript]) -> Rates:
     return Rates(wer(references, texts), cer(references, texts), len(usable))
 
 
-def _heard(entry: Entry, recipe: Recipe, reference: str) -> Utterance | Skipped:
-    limit = recipe.max_samples / SAMPLE_RATE
+def _heard(entry: Entry, recipe: Recipe) -> Utterance | Skipped:
+    limit = recipe.max_seconds
     try:
         audio_T = reading.read(entry.path, entry.start, entry.duration, limit, entry.channel)
     except reading.AudioError as error:
         return Skipped(entry.name, error.reason, entry.where)
-    return Utterance(entry.name, audio_T, reference, entry.speaker, entry.language)
+    return Utterance(entry.name, audio_T, entry.text, entry.speaker, entry.language)

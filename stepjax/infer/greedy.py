@@ -25,7 +25,7 @@ def greedy(model: StepAudio, batch, stop: int, max_new: int, group: Group):
 
     Each token takes one pass over the whole row, which is meant for short answers to many rows.
 
-    Args:    batch: audio, samples, tokens, audio_at as in training, and prompt_tokens [B], at least 1.
+    Args:    batch: the model's inputs as in training, and prompt_tokens [B], at least 1.
     Returns: [B, max_new] token ids.
     """
     tokens_BL, lengths_B = batch["tokens"], batch["prompt_tokens"]

@@ -15,6 +15,7 @@ from stepjax.infer.greedy import greedy
 from stepjax.infer.load import Loaded
 from stepjax.model.group import Alone, Group
 from stepjax.model.step_audio import StepAudio
+from stepjax.numerics import REPRODUCIBLE
 from stepjax.recipe import Recipe
 
 SPARE_TOKENS = 4  # an answer may be this much longer than the longest text of the corpus
@@ -57,7 +58,8 @@ class Transcriber:
         self.recipe, self._rows, self.at_once = loaded.recipe, rows, MICROBATCHES * rows
         graph, self._params = nnx.split(loaded.model)
         self._run = jax.jit(
-            lambda params, batch: answers(nnx.merge(graph, params), batch, self.recipe, Alone())
+            lambda params, batch: answers(nnx.merge(graph, params), batch, self.recipe, Alone()),
+            compiler_options=REPRODUCIBLE.get(jax.default_backend()),
         )
 
     def texts(self, utterances: Sequence[Utterance]) -> list[str]:

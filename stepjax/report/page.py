@@ -16,6 +16,7 @@ from typing import Any
 from parallel.show import words
 from parallel.show.chart import Line, Mark, chart, stacked_bar, stepped, tag, thinned
 from parallel.show.fabric import fabric_svg
+from stepjax.disk.files import replace
 from stepjax.report.story import Story, load, setting, verdict
 from stepjax.report.style import STYLE
 from stepjax.train.events import Evaluation, Generation, Recovery, Start
@@ -51,7 +52,7 @@ def write(workdir: str | Path) -> Path:
     is.
     """
     path = Path(workdir) / "report.html"
-    path.write_text(page(load(Path(workdir))), "utf-8")
+    replace(path, page(load(Path(workdir))))
     return path
 
 

@@ -4,9 +4,7 @@ metrics.jsonl has a line a step, events.jsonl a line an event; TensorBoard and t
 same.
 """
 
-import json
 from pathlib import Path
-from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -18,18 +16,11 @@ from stepjax.train.board import Board
 from stepjax.train.jsonl import Log, read, truncate
 from stepjax.train.trainer import Measured, Recovered
 
-FREE = ("faults", "checkpoint", "evaluate")  # parts of a config that do not change the trajectory
-
 
 class Journal:
-    """The files of one workdir.
-
-    Raises: ValueError if `workdir` holds a run of another config.
-    """
+    """The files of one workdir. Whatever it writes may raise Unwritable."""
 
     def __init__(self, workdir: Path, config: ConfigDict):
-        workdir.mkdir(parents=True, exist_ok=True)
-        _check_same_run(workdir, config)
         self.metrics, self.events = Log(workdir / "metrics.jsonl"), Log(workdir / "events.jsonl")
         self._board_folder = workdir / "tensorboard"
         self._board: Board | None = None
@@ -54,6 +45,11 @@ class Journal:
             self._board.close()
         self._board = Board(self._board_folder, step)
         return truncate(self.metrics.path, lambda line: line["step"] < step)
+
+    def sync(self) -> None:
+        """Brings all lines to the disk, so that no checkpoint there is ahead of them."""
+        for log in (self.metrics, self.events):
+            log.sync()
 
     def injected(self) -> list[str]:
         """The faults of the plan that have happened, in this process or an earlier one."""
@@ -144,31 +140,3 @@ def still_to_come(plan: FaultPlan, injected: list[str]) -> FaultPlan:
             left.append(fault)
             away.remove(fault.node)
     return FaultPlan(tuple(left))
-
-
-def _check_same_run(workdir: Path, config: ConfigDict) -> None:
-    """Keeps the config beside the run, and refuses to go on with one that would train
-    differently.
-    """
-    path = workdir / "config.json"
-    now = json.loads(config.to_json_best_effort())
-    if path.exists():
-        before = json.loads(path.read_text())
-        for name, (old, new) in _differences(before, now):
-            if name.split(".")[0] not in FREE:
-                raise ValueError(
-                    f"{workdir} holds a run with {name}={old!r}, and now it is {new!r}; "
-                    "use another --workdir, or the old value to resume."
-                )
-    path.write_text(json.dumps(now, indent=1) + "\n")
-
-
-def _differences(before: Any, now: Any, name: str = "") -> list[tuple[str, tuple[Any, Any]]]:
-    if not (isinstance(before, dict) and isinstance(now, dict)):
-        return [(name, (before, now))] if before != now else []
-    keys = sorted(before.keys() | now.keys())
-    return [
-        d
-        for k in keys
-        for d in _differences(before.get(k), now.get(k), f"{name}.{k}" if name else k)
-    ]

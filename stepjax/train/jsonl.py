@@ -11,12 +11,13 @@ import math
 import os
 import reprlib
 import sys
-import tempfile
 import types
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from stepjax.disk.files import replace, sync, writing
 
 Record = dict[str, Any]
 Line = TypeVar("Line")
@@ -26,20 +27,26 @@ class Log:
     """Appends records to a file of JSON lines.
 
     Numbers read back to the same bits; what is not finite becomes null. The file is opened anew for
-    each line, so that `truncate` may replace it between two of them.
+    each line, so that `truncate` may replace it between two of them. All may raise Unwritable.
     """
 
     def __init__(self, path: str | os.PathLike):
         self.path = Path(path)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        truncate(
-            self.path, keep=lambda record: True
-        )  # a torn line must not grow together with the next one
+        with writing(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        # A torn line must not grow together with the next one.
+        truncate(self.path, keep=lambda record: True)
 
     def write(self, record: Mapping[str, Any]) -> None:
         line = json.dumps(_plain(record), allow_nan=False) + "\n"
-        with open(self.path, "ab") as file:
+        with writing(self.path), open(self.path, "ab") as file:
             file.write(line.encode())
+
+    def sync(self) -> None:
+        """Brings all records to the disk."""
+        if self.path.exists():
+            with writing(self.path):
+                sync(self.path)
 
 
 def _plain(value: Any) -> Any:
@@ -94,7 +101,7 @@ def truncate(path: str | os.PathLike, keep: Callable[[Record], bool]) -> int:
     lines = list(_lines(path))
     kept = b"".join(line for line, record in lines if record is not None and keep(record))
     if path.exists() and len(kept) < path.stat().st_size:
-        _replace(path, kept)
+        replace(path, kept)
     return len(lines) - kept.count(b"\n")
 
 
@@ -169,17 +176,3 @@ def _record(line: bytes) -> Record | None:
     except (ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else None
-
-
-def _replace(path: Path, content: bytes) -> None:
-    with tempfile.NamedTemporaryFile(
-        dir=path.parent, prefix=f".{path.name}-", delete=False
-    ) as file:
-        try:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-            os.replace(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
-            raise

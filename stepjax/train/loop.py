@@ -17,12 +17,14 @@ from ml_collections import ConfigDict
 
 from parallel.elastic.inject import EmulatedCluster, NodeFailure
 from parallel.elastic.supervisor import NotEnoughNodes, Supervisor
+from stepjax import numerics
 from stepjax.data.pipeline import Batch, iterate
+from stepjax.disk import files
+from stepjax.disk.lock import Lock
 from stepjax.model import step_audio
-from stepjax.recipe import Recipe
 from stepjax.report import page
 from stepjax.train import corpus as corpora
-from stepjax.train import events, optimizer
+from stepjax.train import events, identity, optimizer
 from stepjax.train.check import check
 from stepjax.train.checkpoint import Checkpoints
 from stepjax.train.heldout import Heldout
@@ -49,13 +51,16 @@ def train(config: ConfigDict, workdir: Path) -> dict:
              run was interrupted or no ring can be formed any more; NotFinite.
     """
     topology, layout, plan = check(config)
+    numerics.settle()
     with contextlib.ExitStack() as stack:
+        stack.enter_context(Lock(workdir))
         splits = corpora.open_splits(config.data)
-        journal = stack.enter_context(Journal(workdir, config))
-        recipe = kept_recipe(
-            workdir / "recipe", lambda: corpora.fit(splits, config.data, config.seed, layout.tensor)
-        )
+        recipe = identity.take_up(
+            workdir, config, splits,
+            fit=lambda: corpora.fit(splits, config.data, config.seed, layout.tensor),
+        )  # fmt: skip
         corpus = corpora.make(splits, recipe, config.data, config.seed)
+        journal = stack.enter_context(Journal(workdir, config))
         plan = still_to_come(plan, journal.injected())
         gpus_per_node = config.fabric.gpus_per_node
         cluster = stack.enter_context(EmulatedCluster(topology.num_nodes, gpus_per_node, plan))
@@ -70,13 +75,6 @@ def train(config: ConfigDict, workdir: Path) -> dict:
         run = Run(config, corpus, trainer, make_params, checkpoints, journal)
         stack.callback(run.feed.close)
         return run.to_the_end(stack.enter_context(Interrupt()), workdir)
-
-
-def kept_recipe(folder: Path, fit: Callable[[], Recipe]) -> Recipe:
-    """The recipe of a run: fitted and saved at its start, loaded whenever it goes on."""
-    if not folder.exists():
-        fit().save(folder)
-    return Recipe.load(folder)
 
 
 def model_and_step(config: ConfigDict, vocabulary: int) -> tuple[Callable[[], Any], Step]:
@@ -277,6 +275,7 @@ class Run:
             self.journal.event(events.Damaged(step, reason=reason, restored=self.n))
 
     def save(self) -> None:
+        self.journal.sync()
         self.checkpoints.save(self.n, self.trainer.state, self.trainer.exponents)
         self.trainer.cluster.reach(self.n - 1, "saving")
 
@@ -290,6 +289,7 @@ class Run:
         self.note_injected()
         state = self.trainer.whole_state()
         if state is not None:
+            self.journal.sync()
             self.checkpoints.save(self.n, state, self.trainer.exponents)
         self.note_saved(wait=True)
         self.journal.event(events.Stop(self.n, reason=reason))
@@ -303,7 +303,6 @@ class Run:
 
     def result(self, score: dict, workdir: Path) -> dict:
         """Writes result.json and report.html."""
-        self.journal.event(events.End(self.n))
         corpus, journal = self.corpus, self.journal
         numbers = summary(
             journal.metrics.path,
@@ -317,6 +316,7 @@ class Run:
             "skipped_files": [dataclasses.asdict(skipped) for skipped in corpus.skipped],
             "mixed_files": corpus.mixed,
         }
-        (workdir / "result.json").write_text(json.dumps(numbers, indent=1) + "\n")
+        files.replace(workdir / "result.json", json.dumps(numbers, indent=1) + "\n")
+        self.journal.event(events.End(self.n))
         page.write(workdir)
         return numbers

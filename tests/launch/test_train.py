@@ -3,42 +3,12 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
+from tiny_command import FAST, HOSTILE, LIMIT, TRAIN, run, start, trajectory
 
 from stepjax.train.jsonl import read
-
-ROOT = Path(__file__).parents[2]
-TRAIN = (sys.executable, "-m", "launch.train")
-TINY = (*TRAIN, "--config=configs/tiny.py")
-LIMIT = 240  # seconds, for a command on a busy machine
-
-
-FAST = os.environ | {
-    "XLA_FLAGS": "--xla_backend_optimization_level=0"
-}  # compiles faster than it trains slower
-
-
-def run(*arguments: str, command: tuple[str, ...] = TINY) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [*command, *arguments], cwd=ROOT, env=FAST, capture_output=True, text=True, timeout=LIMIT
-    )
-
-
-def trajectory(workdir: Path) -> list[tuple]:
-    return [(line["loss"], line["sample_ids_hash"]) for line in read(workdir / "metrics.jsonl")]
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory) -> Path:
-    workdir = tmp_path_factory.mktemp("tiny")
-    done = run(f"--workdir={workdir}")
-    assert done.returncode == 0, done.stderr
-    return workdir
 
 
 def test_a_run_leaves_what_the_readme_says(finished):
@@ -69,42 +39,25 @@ def test_a_run_leaves_what_the_readme_says(finished):
 
 
 def test_ctrl_c_saves_and_the_same_command_resumes_to_the_same_bits(finished, tmp_path):
-    process = subprocess.Popen(
-        [*TINY, f"--workdir={tmp_path}"], cwd=ROOT, env=FAST, stderr=subprocess.PIPE, text=True
-    )
-    try:
-        until = time.monotonic() + LIMIT
-        while (
-            not read(tmp_path / "metrics.jsonl")
-            and process.poll() is None
-            and time.monotonic() < until
-        ):
-            time.sleep(0.01)
-        os.kill(process.pid, signal.SIGINT)
-        _, said = process.communicate(timeout=LIMIT)
-    finally:
-        process.kill()
+    """Both times in an environment that asks JAX for other numbers."""
+    environment = FAST | HOSTILE
+    with start(f"--workdir={tmp_path}", environment=environment) as process:
+        try:
+            until = time.monotonic() + LIMIT
+            while (
+                not read(tmp_path / "metrics.jsonl")
+                and process.poll() is None
+                and time.monotonic() < until
+            ):
+                time.sleep(0.01)
+            os.kill(process.pid, signal.SIGINT)
+            _, said = process.communicate(timeout=LIMIT)
+        finally:
+            process.kill()
     assert process.returncode not in (0, -signal.SIGINT) and "interrupted" in said, said
     assert len(read(tmp_path / "metrics.jsonl")) < len(read(finished / "metrics.jsonl"))
-    assert run(f"--workdir={tmp_path}").returncode == 0
-    assert trajectory(tmp_path) == trajectory(finished)
-
-
-@pytest.mark.slow
-def test_a_killed_run_goes_on_from_its_last_whole_checkpoint_to_the_same_bits(finished, tmp_path):
-    process = subprocess.Popen(
-        [*TINY, f"--workdir={tmp_path}"], cwd=ROOT, env=FAST, stdout=subprocess.DEVNULL
-    )
-    until = time.monotonic() + LIMIT
-    while (
-        len(read(tmp_path / "metrics.jsonl")) < 5
-        and process.poll() is None
-        and time.monotonic() < until
-    ):
-        time.sleep(0.01)
-    process.kill()
-    assert process.wait() == -signal.SIGKILL and not (tmp_path / "result.json").exists()
-    assert run(f"--workdir={tmp_path}").returncode == 0
+    resumed = run(f"--workdir={tmp_path}", environment=environment)
+    assert resumed.returncode == 0, resumed.stderr
     assert trajectory(tmp_path) == trajectory(finished)
 
 

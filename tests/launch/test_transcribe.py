@@ -75,7 +75,7 @@ def test_files_have_a_line_each_and_a_bad_one_fails_the_command(trained, tones, 
     done = transcribe(f"--run={trained}", bad, good)
     refused, heard = done.stdout.splitlines()
     assert done.returncode == 1
-    assert refused.startswith(f"{bad}: not used, unreadable: ") and heard.startswith(f"{good}: ")
+    assert refused.startswith(f"{bad}: not used, no header: ") and heard.startswith(f"{good}: ")
     assert transcribe(f"--run={trained}", good).returncode == 0
 
 
@@ -90,7 +90,7 @@ def test_a_manifest_brings_error_rates(trained, tones):
 @pytest.mark.parametrize("arguments", [(), ("--heldout", "a.wav")])
 def test_what_to_hear_is_said_once(trained, arguments):
     done = transcribe(f"--run={trained}", *arguments)
-    assert done.returncode == 1 and "--manifest=FILE, or --heldout: one of" in done.stderr
+    assert done.returncode == 2 and "--manifest=FILE, or --heldout: one of" in done.stderr
 
 
 def test_a_folder_without_a_run_is_one_sentence(tmp_path):

@@ -146,8 +146,8 @@ def test_where_none_is_whole_each_is_named_in_one_sentence(folder):
     with pytest.raises(Damaged) as refusal:
         newest(folder)
     assert str(refusal.value) == (
-        f"no checkpoint of {folder} is whole: {folder}/6/arrays.json is missing; {folder}/3/arrays.json "
-        "is missing; put back a copy of one, or use another --workdir."
+        f"no checkpoint of {folder} is whole: {folder}/6/arrays.json is missing; "
+        f"{folder}/3/arrays.json is missing; put back a copy of one, or use another --workdir."
     )
 
 

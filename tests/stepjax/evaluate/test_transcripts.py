@@ -35,6 +35,10 @@ def heldout():
     return sources.open_source(tiny_run.config().data, "heldout")
 
 
+def every(source):
+    return [source[i] for i in range(len(source))]
+
+
 @pytest.fixture
 def folder(tmp_path, heldout):
     """Three recordings of which the second is too long, a file that is none, and their manifest."""
@@ -73,10 +77,23 @@ def test_a_manifest_brings_what_should_have_been_said(folder, loaded, transcribe
 
 
 def test_how_many_are_heard_at_once_does_not_matter(loaded, transcriber, heldout):
-    texts = [transcriber.texts([utterance])[0] for utterance in transcripts.every(heldout)]
-    made = list(transcripts.transcripts(transcriber, transcripts.every(heldout)))
+    texts = [transcriber.texts([utterance])[0] for utterance in every(heldout)]
+    made = list(transcripts.transcripts(transcriber, every(heldout)))
     assert [each.text for each in made] == texts and len(set(texts)) > 1
     assert [each.reference for each in made] == heldout.texts()
+
+
+def test_a_corpus_that_is_no_longer_the_one_of_the_run_is_named(tmp_path):
+    begun.run(tmp_path, tiny_run.config())
+    path = tmp_path / "identity.json"
+    engine = sources.open_source(tiny_run.config().data, "heldout").identity()["engine"]
+    path.write_text(json.dumps({"corpus.heldout.engine": engine}))
+    assert len(list(transcripts.heldout(tmp_path))) == 4
+    path.write_text(json.dumps({"corpus.heldout.engine": "another"}))
+    with pytest.raises(
+        ValueError, match="held-out engine of .*: no longer what the run was scored"
+    ):
+        list(transcripts.heldout(tmp_path))
 
 
 def test_a_line_is_one_line_whatever_a_model_says():

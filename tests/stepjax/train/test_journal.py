@@ -86,27 +86,6 @@ def test_a_run_that_goes_on_earlier_drops_what_it_will_do_again(tmp_path, genera
     assert [line["step"] for line in logged(tmp_path)] == [0, 1, 2, 3, 4, 7]
 
 
-@pytest.mark.parametrize("changes, named", [
-    ({"optimizer_learning_rate": 0.5}, "optimizer.learning_rate=0.002, and now it is 0.5"),
-    ({"seed": 1}, "seed=0, and now it is 1"),
-    ({"mesh_tensor": 2}, "mesh.tensor=4, and now it is 2"),
-    ({"data_tasks": {"transcribe": 1.0, "answer": 2.0}}, "data.tasks.answer=1.0, and now it is 2.0"),
-])  # fmt: skip
-def test_the_folder_of_a_run_that_would_train_differently_is_refused(tmp_path, changes, named):
-    Journal(tmp_path, tiny_run.config())
-    with pytest.raises(ValueError) as refusal:
-        Journal(tmp_path, tiny_run.config(**changes))
-    assert str(refusal.value) == (
-        f"{tmp_path} holds a run with {named}; use another --workdir, or the old value to resume."
-    )
-
-
-def test_what_leaves_the_trajectory_alone_may_change(tmp_path):
-    Journal(tmp_path, tiny_run.config())
-    Journal(tmp_path, tiny_run.config("lose 1 before 2", checkpoint_every=5, evaluate_every=2))
-    Journal(tmp_path, tiny_run.config())
-
-
 def test_whatever_has_happened_the_rest_of_a_plan_can_happen():
     """All sets of faults that a process may have written down before it ended."""
     texts = [str(fault) for fault in PLAN.faults]

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from small_disk import KB, fill, small_disk
 
+from stepjax.disk.files import Unwritable
 from stepjax.train.jsonl import Log, fitting, parse, read, salvage, truncate
 
 floats = st.floats(allow_nan=False, allow_infinity=False)
@@ -99,6 +101,21 @@ def test_an_open_log_goes_on_after_truncate(tmp_path):
     assert truncate(log.path, lambda record: record["step"] < 2) == 3
     log.write({"step": 2})
     assert [record["step"] for record in read(log.path)] == [0, 1, 2]
+
+
+def test_a_full_disk_is_named_and_the_next_process_goes_on_behind_what_was_whole(tmp_path):
+    with small_disk(tmp_path / "disk", 64 * KB) as disk:
+        log = Log(disk / "log")
+        log.write({"step": 0})
+        hog = fill(disk)
+        with pytest.raises(Unwritable, match=f"^{disk}/log cannot be written .No space left"):
+            for step in range(1, 1000):
+                log.write({"step": step, "what": "x" * 100})
+        whole = read(log.path)
+        assert [record["step"] for record in whole] == list(range(len(whole)))
+        hog.unlink()
+        Log(disk / "log").write({"step": len(whole)})
+        assert [record["step"] for record in read(log.path)] == list(range(len(whole) + 1))
 
 
 @dataclasses.dataclass(frozen=True)
