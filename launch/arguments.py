@@ -101,7 +101,8 @@ def load(text: str) -> Any:
 
 def _place(error: BaseException, path: Path) -> str:
     """Where in the config file it went wrong."""
-    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
+    steps = traceback.extract_tb(error.__traceback__)
+    lines = [step.lineno for step in steps if step.filename == str(path.absolute())]
     return f"line {lines[-1]}: " if lines else ""
 
 
@@ -148,8 +149,7 @@ def local(flag: str, text: str) -> Path:
     path = os.path.expanduser(text)
     if path.startswith("~"):
         raise ValueError(
-            f"{flag}={text}: there is no home folder of {text.split('/')[0]!r}: give the whole "
-            "path."
+            f"{flag}={text}: {text.split('/')[0]} is no home folder here: give the whole path."
         )
     return Path(path)
 
@@ -160,7 +160,8 @@ def folder(text: str) -> Path:
     It is not made here: a job that is refused leaves no folder.
     """
     path = local("--workdir", text)
-    there = next(place for place in (path, *path.absolute().parents) if os.path.lexists(place))
+    whole = path.absolute()
+    there = next(place for place in (whole, *whole.parents) if os.path.lexists(place))
     if not there.is_dir():
         raise ValueError(f"--workdir={text}: {there} is a file, and a folder is wanted there.")
     if not os.access(there, os.W_OK | os.X_OK):

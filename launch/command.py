@@ -15,6 +15,7 @@ This module imports nothing slow. A command imports what it needs within `import
 so Ctrl-C ends in order from the first moment, and a wrong command line is refused at once.
 """
 
+import atexit
 import contextlib
 import dis
 import errno
@@ -88,6 +89,7 @@ def importing() -> Iterator[None]:
 
 def _leave(*_) -> None:
     os.write(sys.stderr.fileno(), b"interrupted.\n")
+    atexit._run_exitfuncs()  # a library may have made a temporary folder
     os._exit(INTERRUPTED)
 
 
@@ -203,7 +205,8 @@ class Interrupt:
             in_charge = signal.getsignal(signal.SIGINT) == self._ask
             time.sleep(GRACE)
             if in_charge and not self._since:
-                _leave()
+                os.write(sys.stderr.fileno(), b"interrupted.\n")
+                os._exit(INTERRUPTED)
 
 
 def _in_import(frame: FrameType | None) -> bool:
