@@ -4,18 +4,18 @@ the circuits that switch.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import groupby, pairwise
+from itertools import groupby
 from typing import NamedTuple
 
 from parallel.fabric.baselines import check_tensor
 from parallel.fabric.faults import Fault, FaultPlan
 from parallel.fabric.placement import Placement, rearrange, rings_changed
-from parallel.fabric.topology import KHopRing
+from parallel.fabric.topology import KHopRing, Nodes
 from parallel.fabric.transceiver import Switchboard, Switching
-from parallel.show.fabric import fabric_svg, spans
+from parallel.show.fabric import fabric_svg
+from parallel.show.places import newly_lit, settle
 from parallel.show.words import counted
-
-Ring = tuple[int, ...]
+from parallel.show.words import ring as nodes_of
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def frames(
     board, nodes_per_group = Switchboard(ring, gpus_per_node), max(1, tensor // gpus_per_node)
 
     def picture(
-        slots: Iterable[Ring], failed: Iterable[int], title: str, switched: Iterable = ()
+        slots: Iterable[Nodes], failed: Iterable[int], title: str, switched: Iterable = ()
     ) -> str:
         return fabric_svg(num_nodes, gpus_per_node, hops, slots, failed, title, switched=switched)
 
@@ -89,31 +89,6 @@ def frames(
         shown.append(Frame(step, title, words, svg, "switch", *_orders(switching)))
         slots = settled
     return shown
-
-
-def settle(slots: Sequence[Ring], groups: Sequence[Ring]) -> list[Ring]:
-    """Gives every ring a lasting place, and so a colour: where it was, or where most of its nodes
-    were.
-
-    >>> settle([(0, 1), (2, 3), (4, 5)], [(0, 1), (4, 6), (2, 5)])
-    [(0, 1), (2, 5), (4, 6)]
-    >>> settle([(0, 1), (2, 3)], [(2, 3)])
-    [(), (2, 3)]
-    """
-    settled = [slot if slot in groups else () for slot in slots]
-    fresh = [group for group in groups if group not in slots]
-    settled += [()] * max(0, len(fresh) - settled.count(()))
-    old = [*slots, *[()] * (len(settled) - len(slots))]
-    for group in fresh:
-        free = [place for place, slot in enumerate(settled) if not slot]
-        settled[max(free, key=lambda place: len(set(old[place]) & set(group)))] = group
-    return settled
-
-
-def newly_lit(before: Iterable[Ring], after: Iterable[Ring]) -> list[tuple[int, int]]:
-    """Pairs of nodes that are joined in `after` and were not before."""
-    joined = {frozenset(pair) for ring in before for pair in pairwise(ring)}
-    return [pair for ring in after for pair in pairwise(ring) if frozenset(pair) not in joined]
 
 
 def _orders(switching: Switching) -> tuple[tuple[str, ...], float]:
@@ -162,9 +137,9 @@ def _title(events: Sequence[Fault]) -> str:
     return words[0].upper() + words[1:]
 
 
-def _damage(slots: list[Ring], broken: list[Ring], events: Sequence[Fault]) -> str:
+def _damage(slots: list[Nodes], broken: list[Nodes], events: Sequence[Fault]) -> str:
     gone = [
-        f"ring {place} (nodes {spans(slot)})"
+        f"ring {place} (nodes {nodes_of(slot)})"
         for place, slot in enumerate(slots)
         if slot and not broken[place]
     ]

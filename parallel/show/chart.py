@@ -8,11 +8,12 @@ import dataclasses
 import html
 import itertools
 import math
+import statistics
 from collections.abc import Iterator, Sequence
 
 from parallel.show import words
+from parallel.show.svg import AXIS, GRID, readable_on, tag, text
 
-QUIET, GRID, AXIS = "#68707b", "#e6e9ee", "#aeb5bf"
 MOST_POINTS = 400  # of a line; beyond, neighbours are averaged
 MARK_ROWS = 3  # of words above a plot
 FEW_MARKS = 6
@@ -80,18 +81,21 @@ def thinned(line: Line) -> Line:
     if size <= 1:
         return line
     starts = range(0, len(line.xs), size)
-    ys = [mean([y for y in line.ys[i : i + size] if y is not None]) for i in starts]
-    return dataclasses.replace(line, xs=[mean(line.xs[i : i + size]) for i in starts], ys=ys)
+    xs = [statistics.fmean(line.xs[i : i + size]) for i in starts]
+    return dataclasses.replace(line, xs=xs, ys=[mean(line.ys[i : i + size]) for i in starts])
 
 
-def mean(values: Sequence[float]) -> float | None:
-    return sum(values) / len(values) if values else None
+def mean(values: Sequence[float | None]) -> float | None:
+    """Of the values that are there."""
+    there = [value for value in values if value is not None]
+    return statistics.fmean(there) if there else None
 
 
 def stepped(line: Line, until: float) -> Line:
     """The line with each value held until the next one."""
     xs = [x for pair in zip(line.xs, [*line.xs[1:], until], strict=True) for x in pair]
-    return dataclasses.replace(line, xs=xs, ys=[y for y in line.ys for _ in "ab"])
+    ys = [y for value in line.ys for y in (value, value)]
+    return dataclasses.replace(line, xs=xs, ys=ys)
 
 
 def chart(
@@ -102,14 +106,14 @@ def chart(
     x_at = Scale(min(xs), max(xs)) if min(xs) < max(xs) else Scale(min(xs) - 0.5, min(xs) + 0.5)
     y_at = scale([y for line in lines for y in line.ys if y is not None], from_zero)
     marks = [mark for mark in marks if x_at.low <= mark.x <= x_at.high]
-    curves = "".join(curve(line, x_at, y_at) for line in lines)
+    curves = "".join(_curve(line, x_at, y_at) for line in lines)
     square = tag("svg", curves, viewBox="0 0 1000 1000", preserveAspectRatio="none")
-    body = "".join([*axes(x_at, y_at), *flags(marks, x_at), square, *hovers(lines, x_at)])
+    body = "".join([*_axes(x_at, y_at), *flags(marks, x_at), square, *_hovers(lines, x_at)])
     plot = tag("svg", body, width="100%", height=height, role="img", aria_label=lines[0].name)
-    return f'{legend(lines)}<div class="chart">{plot}</div>'
+    return f'{_legend(lines)}<div class="chart">{plot}</div>'
 
 
-def curve(line: Line, x_at: Scale, y_at: Scale) -> str:
+def _curve(line: Line, x_at: Scale, y_at: Scale) -> str:
     """One path, broken where values are missing."""
     d, gap = [], True
     for x, y in zip(line.xs, line.ys, strict=True):
@@ -120,12 +124,21 @@ def curve(line: Line, x_at: Scale, y_at: Scale) -> str:
     if line.fill != "none" and d:
         ends = (f"L{10 * x_at(line.xs[i]):.5g} 1000" for i in (-1, 0))
         area = tag("path", d="".join([*d, *ends, "Z"]), fill=line.fill)
-    return area + tag("path", d="".join(d), fill="none", stroke=line.ink, stroke_width=line.width,
-                      stroke_dasharray=line.dash, stroke_linejoin="round", stroke_linecap="round",
-                      vector_effect="non-scaling-stroke")  # fmt: skip
+    return area + tag(
+        "path",
+        d="".join(d),
+        fill="none",
+        stroke=line.ink,
+        stroke_width=line.width,
+        stroke_dasharray=line.dash,
+        stroke_linejoin="round",
+        stroke_linecap="round",
+        vector_effect="non-scaling-stroke",
+    )
 
 
-def axes(x_at: Scale, y_at: Scale) -> Iterator[str]:
+def _axes(x_at: Scale, y_at: Scale) -> Iterator[str]:
+    """Lines and numbers at round values, and what the horizontal axis is."""
     for y in y_at.ticks():
         place = f"{100 - y_at(y):.3f}%"
         yield tag("line", x1="0", x2="100%", y1=place, y2=place, stroke=GRID)
@@ -140,33 +153,36 @@ def axes(x_at: Scale, y_at: Scale) -> Iterator[str]:
 
 def flags(marks: Sequence[Mark], x_at: Scale) -> list[str]:
     """The marks' lines, and above them their words; words that find no room are left out."""
-    room = (
-        27 if len(marks) <= FEW_MARKS else 12
-    )  # per cent that words take on a narrow screen, or on a wide one
+    # Per cent that words take on a narrow screen, or on a wide one.
+    room = 27 if len(marks) <= FEW_MARKS else 12
     lines, labels = [], []
     for mark, row in zip(marks, rows([x_at(mark.x) for mark in marks], room), strict=True):
         place, top = f"{x_at(mark.x)}%", 0 if row is None else -16 * row - 14
-        title = f"<title>{html.escape(mark.label)}</title>"
-        lines.append(
-            tag("line", x1=place, x2=place, y1=top, y2=0, stroke=mark.ink, stroke_width=1.5)
-        )
-        lines.append(tag("line", title, x1=place, x2=place, y1="0", y2="100%", stroke=mark.ink, stroke_width=1.5,
-                         stroke_dasharray=mark.dash))  # fmt: skip
+        lines.append(_upright(mark, place, top, 0))
+        lines.append(_upright(mark, place, "0", "100%", tag("title", html.escape(mark.label))))
         if row is not None:
-            anchor, dx = ("end", -4) if span(x_at(mark.x), room)[0] < x_at(mark.x) else ("start", 4)
-            labels.append(
-                text(
-                    place,
-                    "0",
-                    mark.label,
-                    ink=mark.ink,
-                    anchor=anchor,
-                    dx=dx,
-                    dy=top + 9,
-                    class_="flag",
-                )
-            )
+            left = span(x_at(mark.x), room)[0] < x_at(mark.x)
+            anchor, dx = ("end", -4) if left else ("start", 4)
+            label = text(place, "0", mark.label, mark.ink, anchor, dx=dx, dy=top + 9, class_="flag")
+            labels.append(label)
     return lines + labels
+
+
+def _upright(
+    mark: Mark, x: str, top: float | str, bottom: float | str, title: str | None = None
+) -> str:
+    """A vertical line; within the plot, where it has a title, it has the mark's dash."""
+    return tag(
+        "line",
+        title,
+        x1=x,
+        x2=x,
+        y1=top,
+        y2=bottom,
+        stroke=mark.ink,
+        stroke_width=1.5,
+        stroke_dasharray="none" if title is None else mark.dash,
+    )
 
 
 def span(x: float, room: float) -> tuple[float, float]:
@@ -194,7 +210,7 @@ def rows(xs: Sequence[float], room: float) -> list[int | None]:
     return [found[i] for i in range(len(xs))]
 
 
-def hovers(lines: Sequence[Line], x_at: Scale) -> Iterator[str]:
+def _hovers(lines: Sequence[Line], x_at: Scale) -> Iterator[str]:
     """Invisible columns that tell the values under the pointer; all lines have the same places."""
     xs = lines[0].xs
     middles = [(a + b) / 2 for a, b in itertools.pairwise(xs)]
@@ -203,21 +219,17 @@ def hovers(lines: Sequence[Line], x_at: Scale) -> Iterator[str]:
         told = [
             f"{line.name} {words.number(line.ys[i])}" for line in lines if line.ys[i] is not None
         ]
-        title = f"<title>{html.escape(f'step {xs[i]:,.0f}: ' + ', '.join(told))}</title>"
-        yield tag(
-            "rect", title, class_="hover", x=f"{start}%", width=f"{end - start:.3f}%", height="100%"
-        )
+        title = tag("title", html.escape(f"step {xs[i]:,.0f}: {', '.join(told)}"))
+        wide = f"{end - start:.3f}%"
+        yield tag("rect", title, class_="hover", x=f"{start}%", width=wide, height="100%")
 
 
-def legend(lines: Sequence[Line]) -> str:
-    return tag(
-        "p",
-        " ".join(f"<span>{swatch(line)}{html.escape(line.name)}</span>" for line in lines),
-        class_="legend",
-    )
+def _legend(lines: Sequence[Line]) -> str:
+    names = (tag("span", _swatch(line) + html.escape(line.name)) for line in lines)
+    return tag("p", " ".join(names), class_="legend")
 
 
-def swatch(line: Line) -> str:
+def _swatch(line: Line) -> str:
     area = tag("rect", width=26, height=12, fill=line.fill) if line.fill != "none" else ""
     stroke = tag(
         "line",
@@ -239,35 +251,13 @@ def stacked_bar(parts: Sequence[tuple[str, float, str]], whole: float) -> str:
     body, x = [], 0.0
     for name, size, ink in parts:
         wide = 100 * size / whole
-        label = text("6", "50%", name, dy=4, anchor="start", ink=on(ink))
-        inside = f"<title>{html.escape(f'{name} {words.seconds(size)}')}</title>" + tag(
-            "rect", width="100%", height="100%", fill=ink) + (label if wide > 9 else "")  # fmt: skip
+        label = text("6", "50%", name, dy=4, anchor="start", ink=readable_on(ink))
+        title = tag("title", html.escape(f"{name} {words.seconds(size)}"))
+        inside = title + tag("rect", width="100%", height="100%", fill=ink)
+        if wide > 9:
+            inside += label
         body.append(tag("svg", inside, x=f"{x:.3f}%", width=f"{wide:.3f}%", height="100%"))
         x += wide
     return tag(
         "svg", "".join(body), class_="bar", width="100%", height=26, role="img", aria_label="phases"
     )
-
-
-def on(ink: str) -> str:
-    """The ink, dark or white, that reads on top of `ink`."""
-    red, green, blue = (int(ink[i : i + 2], 16) for i in (1, 3, 5))
-    return "#ffffff" if 0.3 * red + 0.59 * green + 0.11 * blue < 140 else "#20262e"
-
-
-def text(
-    x: str, y: str, inside: str, ink: str = QUIET, anchor: str = "middle", **attributes: object
-) -> str:
-    return tag("text", html.escape(inside), x=x, y=y, fill=ink, text_anchor=anchor, **attributes)
-
-
-def tag(name: str, inside: str = "", **attributes: object) -> str:
-    """An element; `inside` is markup, attributes are plain."""
-    plain = "".join(
-        f' {keyword(key)}="{html.escape(str(value))}"' for key, value in attributes.items()
-    )
-    return f"<{name}{plain}>{inside}</{name}>"
-
-
-def keyword(key: str) -> str:
-    return key.rstrip("_") if key.endswith("_") else key.replace("_", "-")

@@ -8,26 +8,32 @@ import dataclasses
 import math
 
 import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
 
 STUB = 0.36  # of a pitch: how far rows run straight beyond a node before they bend
 
 
 @dataclasses.dataclass(frozen=True)
 class Track:
-    """The way along which nodes stand: points of its middle line and the unit vector to the left,
-    by place `s`.
-    """
+    """Points of the way's middle line and the unit vector to the left, by place `s`."""
 
-    s: np.ndarray
-    xy: np.ndarray  # [points, 2]
-    left: np.ndarray  # [points, 2]
+    s: Floats
+    xy: Floats  # [points, 2]
+    left: Floats  # [points, 2]
     lap: float  # s of the first node, one lap later; infinite on a line
 
-    def at(self, s: np.ndarray | float, off: np.ndarray | float = 0.0) -> np.ndarray:
-        s = np.asarray(s, float) % self.lap if math.isfinite(self.lap) else np.asarray(s, float)
+    def at(self, s: npt.ArrayLike, off: npt.ArrayLike = 0.0) -> Floats:
+        """[..., 2]: x and y, in px."""
+        s = np.asarray(s, float)
+        if math.isfinite(self.lap):
+            s = s % self.lap
         xy = np.stack([np.interp(s, self.s, self.xy[:, i]) for i in (0, 1)], -1)
         left = np.stack([np.interp(s, self.s, self.left[:, i]) for i in (0, 1)], -1)
-        return xy + left / np.linalg.norm(left, axis=-1, keepdims=True) * np.asarray(off)[..., None]
+        left /= np.linalg.norm(left, axis=-1, keepdims=True)
+        found: Floats = xy + left * np.asarray(off, float)[..., None]
+        return found
 
     def angle(self, s: float) -> float:
         """Degrees by which a node at `s` is turned."""
@@ -37,29 +43,27 @@ class Track:
 
 def circle(num_nodes: int, pitch: float, wraps: bool) -> Track:
     """Node 0 stands at the top of a ring; a line leaves a gap of two nodes at the bottom."""
-    slots = num_nodes if wraps else num_nodes + 2
+    if wraps:
+        slots = num_nodes
+        s = np.linspace(-1, slots, 24 * slots + 1)
+        turn = 2 * math.pi * s / slots - math.pi / 2
+    else:
+        slots = num_nodes + 2
+        s = np.linspace(-0.5, num_nodes - 0.5, 24 * slots)
+        turn = 2 * math.pi * ((s + 1.5) / slots + 0.5) - math.pi / 2
     radius = max(slots * pitch / (2 * math.pi), 108)
-    s = (
-        np.linspace(-1, slots, 24 * slots + 1)
-        if wraps
-        else np.linspace(-0.5, num_nodes - 0.5, 24 * slots)
-    )
-    turn = 2 * math.pi * (s / slots if wraps else (s + 1.5) / slots + 0.5) - math.pi / 2
     left = np.stack([np.cos(turn), np.sin(turn)], -1)
     return Track(s, radius * left, left, num_nodes if wraps else math.inf)
 
 
 def rows(num_nodes: int, pitch: float, wraps: bool, height: float, per_row: int = 20) -> Track:
     """Rows to the right and back in turn, as an ox ploughs; a ring returns along the left edge."""
-    num_rows = 2 * math.ceil(
-        num_nodes / per_row / 2
-    )  # an even number ends at the left, where a ring can close
+    # An even number of rows ends at the left, where a ring can close.
+    num_rows = 2 * math.ceil(num_nodes / per_row / 2)
     per_row, bend = math.ceil(num_nodes / num_rows), height / 2
     s = np.linspace(0, num_nodes - 1, 40 * (num_nodes - 1) + 1)
     row, column = np.divmod(s, per_row)
-    beyond = np.clip(
-        column - (per_row - 1), 0, 1
-    )  # from the last node of a row to the first of the next
+    beyond = np.clip(column - (per_row - 1), 0, 1)  # from the last node of a row to the next row
     turn = np.pi * np.clip((beyond - STUB) / (1 - 2 * STUB), 0, 1)
     column = np.minimum(column, per_row - 1) + np.minimum(np.minimum(beyond, 1 - beyond), STUB)
     rightward = row % 2 == 0
@@ -69,18 +73,19 @@ def rows(num_nodes: int, pitch: float, wraps: bool, height: float, per_row: int 
     if wraps:
         home = _way_home(xy[-1] - [STUB * pitch, 0], np.array([-STUB * pitch, 0]), bend)
         reach = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(home, axis=0), axis=1))])
-        s = np.concatenate(
-            [s, num_nodes - 1 + STUB + (1 - 2 * STUB) * reach / reach[-1], [num_nodes]]
-        )
+        along_home = num_nodes - 1 + STUB + (1 - 2 * STUB) * reach / reach[-1]
+        s = np.concatenate([s, along_home, [num_nodes]])
         xy = np.concatenate([xy, home, [(0.0, 0.0)]])
     along = np.gradient(xy, axis=0)
     along[[0, -1]] = 1.0, 0.0  # the track passes node 0 to the right
-    return Track(s, xy, np.stack([along[:, 1], -along[:, 0]], -1), num_nodes if wraps else math.inf)
+    left = np.stack([along[:, 1], -along[:, 0]], -1)
+    return Track(s, xy, left, num_nodes if wraps else math.inf)
 
 
-def _way_home(start: np.ndarray, end: np.ndarray, bend: float) -> np.ndarray:
-    """From beyond the last node left, up and back to before node 0, around corners of radius
-    `bend`.
+def _way_home(start: Floats, end: Floats, bend: float) -> Floats:
+    """From beyond the last node left, up and back to before node 0.
+
+    The corners have radius `bend`.
     """
     edge, turn = end[0] - 2 * bend, np.linspace(0, np.pi / 2, 13)
     sideways, along = bend * (1 - np.sin(turn)), bend * (1 - np.cos(turn))

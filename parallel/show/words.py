@@ -1,18 +1,15 @@
-"""What happens to a run, in words: for the terminal and for the report."""
+"""Times, numbers, nodes and rings in words, for the terminal and for pages."""
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
 
 WIDTH = 120  # columns that a line may have
 NODES_SHOWN = 6
 
-Record = Mapping[str, Any]
-
 
 def seconds(s: float | None) -> str:
     """
-    >>> seconds(8.1e-05), seconds(0.00142), seconds(0.042), seconds(0.617), seconds(75.2), seconds(None)
-    ('81 us', '1.4 ms', '42 ms', '0.62 s', '1:15', '-')
+    >>> [seconds(s) for s in (8.1e-05, 0.00142, 0.042, 0.617, 75.2, None)]
+    ['81 us', '1.4 ms', '42 ms', '0.62 s', '1:15', '-']
     """
     if s is None:
         return "-"
@@ -72,7 +69,9 @@ def rings(groups: Collection[Sequence[int]], room: int = 50) -> str:
         shown += 1
     if shown < len(names):
         names[shown:] = [f"... ({len(names)})"]
-    return f"ring{'s' * (len(names) > 1)} {' | '.join(names)}" if names else "no ring"
+    if not names:
+        return "no ring"
+    return f"{'ring' if len(names) == 1 else 'rings'} {' | '.join(names)}"
 
 
 def ring(group: Sequence[int]) -> str:
@@ -91,13 +90,17 @@ def ring(group: Sequence[int]) -> str:
     return "-".join(parts) if len(parts) <= NODES_SHOWN else f"{parts[0]}-{parts[1]}..{parts[-1]}"
 
 
-def change(gone: Collection[int], back: Collection[int]) -> str:
+def change(lost: Collection[int], back: Collection[int]) -> str:
     """
     >>> change([3], []), change([6], [3]), change([], [1, 2])
     ('lost node 3', 'lost node 6, node 3 came back', 'nodes 1 and 2 came back')
     """
-    lost, came = [f"lost {nodes(gone)}"] * bool(gone), [f"{nodes(back)} came back"] * bool(back)
-    return ", ".join(lost + came) or "rings re-wired"
+    parts = []
+    if lost:
+        parts.append(f"lost {nodes(lost)}")
+    if back:
+        parts.append(f"{nodes(back)} came back")
+    return ", ".join(parts) or "rings re-wired"
 
 
 def share(x: float | None) -> str:
@@ -121,5 +124,6 @@ def number(x: float | None) -> str:
 
 
 def clip(line: str) -> str:
+    """The line with single spaces, and cut off where it is longer than WIDTH."""
     line = " ".join(line.split())
     return line if len(line) <= WIDTH else line[: WIDTH - 4] + " ..."

@@ -7,7 +7,7 @@ import pytest
 from parallel.fabric.faults import FaultPlan
 from parallel.fabric.placement import place
 from parallel.fabric.topology import KHopRing
-from parallel.planner.movie import frames, newly_lit, settle
+from parallel.planner.movie import frames
 
 PLAN = (
     FaultPlan()
@@ -28,7 +28,7 @@ def test_frames_tell_what_broke_and_what_switched():
     ] * 2
     lost, healed = shown[1:3]
     assert (lost.when, lost.title) == ("step 5", "Node 3 is lost before step 5")
-    assert lost.words == "Ring 0 (nodes 0–3) is broken; the others run on." and not lost.commands
+    assert lost.words == "Ring 0 (nodes 0..3) is broken; the others run on." and not lost.commands
     assert healed.title == "Circuits switch, and every ring is whole"
     assert "1 ring changed, 3 rings untouched" in healed.words
     assert healed.seconds == pytest.approx(1.08e-3)
@@ -46,16 +46,6 @@ def test_a_lost_spare_switches_nothing():
     _, lost, rest = frames(9, 4, 2, 16, FaultPlan().lose(spare, 2))
     assert lost.words == "No ring was broken: there were only spares."
     assert rest.title == "No ring has to change" and not rest.commands and rest.seconds == 0
-
-
-def test_rings_keep_their_place_and_so_their_colour():
-    assert settle([(0, 1), (2, 3), (5, 6)], [(5, 6), (0, 1), (2, 4)]) == [(0, 1), (2, 4), (5, 6)]
-    assert settle([(0, 1), ()], [(2, 3), (0, 1), (4, 5)]) == [(0, 1), (2, 3), (4, 5)]
-    assert settle([], []) == []
-
-
-def test_only_new_circuits_glow():
-    assert newly_lit([(0, 1, 2)], [(2, 1), (1, 3)]) == [(1, 3)]
 
 
 def test_a_plan_that_cannot_happen_is_refused():

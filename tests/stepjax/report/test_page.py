@@ -2,12 +2,12 @@
 
 import dataclasses
 import hashlib
-import itertools
 import json
 import math
 import random
 import re
 from html.parser import HTMLParser
+from importlib import resources
 
 import pytest
 from hypothesis import given, settings
@@ -17,9 +17,9 @@ from parallel.fabric.faults import FaultPlan
 from parallel.fabric.placement import Placement, rearrange
 from parallel.fabric.topology import KHopRing
 from parallel.fabric.transceiver import Switchboard
-from parallel.show import chart
+from parallel.show import svg
 from stepjax.report import page as report
-from stepjax.report import story
+from stepjax.report import recoveries, story
 from stepjax.train import jsonl
 from stepjax.train.events import (
     Checkpoint,
@@ -37,8 +37,15 @@ from stepjax.train.summary import summary
 
 PLAN = FaultPlan.parse("lose 3 before 14; lose 6 during 25; back 3 before 33")
 STEPS, NODES = 60, 8
-SECONDS = {"notice": 0.21, "placement": 9e-5, "circuits": 4e-4, "mesh": 0.0021, "programs": 0.034, "state": 0.081,
-           "step": 0.44}  # fmt: skip
+SECONDS = {
+    "notice": 0.21,
+    "placement": 9e-5,
+    "circuits": 4e-4,
+    "mesh": 0.0021,
+    "programs": 0.034,
+    "state": 0.081,
+    "step": 0.44,
+}
 
 
 def run_with_faults(steps: int = STEPS) -> tuple[list[StepLine], list[Event]]:
@@ -172,8 +179,10 @@ def written(workdir) -> tuple[str, Page]:
 def test_the_page_tells_the_run(workdir):
     text, page = written(workdir)
     told = " ".join(page.words)
-    assert ("The run did its 60 steps, lost 2 nodes on the way, took 1 back, and no sample was lost or repeated."
-            in told)  # fmt: skip
+    assert (
+        "The run did its 60 steps, lost 2 nodes on the way, took 1 back, and no sample was lost "
+        "or repeated." in told
+    )
     assert "8 nodes of 2 devices on a 2-hop ring, tensor-parallel rings of 4 devices." in told
     for title in (
         "Step 14: lost node 3",
@@ -204,7 +213,7 @@ def test_what_comes_from_files_is_escaped(workdir):
     assert "script" not in page.tags and "<dirty>" not in text
     assert "<script>alert(1)</script> & more" in page.words and "nested.a<b" in page.words
     assert any("quick & <dirty>" in word for word in page.words)
-    assert Page(chart.text("0", "0", "<b>&")).words == ["<b>&"]
+    assert Page(svg.text("0", "0", "<b>&")).words == ["<b>&"]
 
 
 def test_every_number_of_result_and_config_is_on_the_page(workdir):
@@ -250,8 +259,8 @@ def test_damaged_files_are_named(tmp_path):
     (tmp_path / "result.json").write_text('{"steps": 6')
     (tmp_path / "config.json").write_text("[1]")
     _, page = written(tmp_path)
-    assert {"3 lines of metrics.jsonl could not be read.", "3 lines of events.jsonl could not be read.",
-            "result.json could not be read."} <= set(page.words)  # fmt: skip
+    files = "3 lines of metrics.jsonl", "3 lines of events.jsonl", "result.json"
+    assert {f"{file} could not be read." for file in files} <= set(page.words)
 
 
 WRONG = [None, "", "<b>", -1, 0, 0.5, 99, True, [], {}, [[]], {"a": "b"}, math.nan, math.inf]
@@ -304,7 +313,7 @@ def test_any_value_may_be_wrong(small_run, data):
 
 
 def test_only_so_many_recoveries_are_drawn_the_others_are_told(workdir, monkeypatch):
-    monkeypatch.setattr(report, "MOST_NODES_DRAWN", 2 * NODES)
+    monkeypatch.setattr(recoveries, "MOST_NODES_DRAWN", 2 * NODES)
     _, page = written(workdir)
     assert page.tags.count("figure") == 6 and page.tags.count("figcaption") == 6
     assert sum(name == "svg" and key == "viewbox" and value != "0 0 1000 1000"
@@ -363,37 +372,6 @@ def test_the_page_can_hold_a_long_run(tmp_path):
     assert len(text) < 200_000
 
 
-def test_ticks_are_few_round_and_inside():
-    for low, high in [(0, 1), (0, 59), (2.7, 6.4), (0.001, 0.0013), (-5, 1e6), (13.5, 14.5)]:
-        ticks = chart.Scale(low, high).ticks()
-        assert 2 <= len(ticks) <= chart.PHONE_TICKS + 1
-        assert low <= min(ticks) and max(ticks) <= high
-
-
-def test_a_thinned_line_keeps_its_mean():
-    line = chart.Line("loss", range(2000), [0.1 * x for x in range(2000)], "#000000")
-    thin = chart.thinned(line)
-    assert len(thin.xs) == len(thin.ys) <= chart.MOST_POINTS
-    assert chart.mean(thin.ys) == pytest.approx(chart.mean(line.ys))
-
-
-def test_words_of_marks_never_touch():
-    draw = random.Random(0)
-    for count in range(1, 30):
-        xs = [round(draw.uniform(0, 100), 1) for _ in range(count)]
-        shown = [
-            (chart.span(x, 20), row)
-            for x, row in zip(xs, chart.rows(xs, 20), strict=True)
-            if row is not None
-        ]
-        assert shown and max(row for _, row in shown) < chart.MARK_ROWS
-        for (a, row), (b, other) in itertools.combinations(shown, 2):
-            assert row != other or a[1] <= b[0] or b[1] <= a[0]
-
-
-def test_a_mark_without_room_for_words_keeps_its_line():
-    marks = [chart.Mark(x, f"node {x} lost", "#000000") for x in range(40)]
-    drawn = "".join(chart.flags(marks, chart.Scale(0, 39)))
-    assert (
-        drawn.count('y2="100%"') == drawn.count("<title>") == 40 and 3 <= drawn.count("<text") <= 15
-    )
+def test_the_page_and_its_pictures_share_their_inks():
+    css = resources.files("stepjax.report").joinpath("report.css").read_text("utf-8")
+    assert f"--ink: {svg.INK};" in css and f"--quiet: {svg.QUIET};" in css
