@@ -12,20 +12,30 @@ from parallel.fabric.faults import Fault, FaultPlan
 from parallel.fabric.live import LivePlacement
 from parallel.fabric.orchestration import Orchestration, orchestrate
 from parallel.fabric.placement import Placement, place, rearrange, rings_changed
-from parallel.fabric.topology import Gpu, KHopLine, KHopRing, Topology, gpu_order, ring_order
-from parallel.fabric.transceiver import Circuit, Command, OCSTrx, Switchboard, Switching
+from parallel.fabric.topology import (
+    Gpu,
+    KHopLine,
+    KHopRing,
+    Nodes,
+    Topology,
+    gpu_order,
+    ring_order,
+)
+from parallel.fabric.transceiver import Circuit, Command, Health, OCSTrx, Switchboard, Switching
 
 __all__ = [
     # the machine
     "Gpu",
     "KHopLine",
     "KHopRing",
+    "Nodes",
     "Topology",
     "gpu_order",
     "ring_order",
     # its optical switches
     "Circuit",
     "Command",
+    "Health",
     "OCSTrx",
     "Switchboard",
     "Switching",

@@ -13,11 +13,26 @@ n, the fewest crossing ranks of
     done[n, d]          n sets, none of which reaches beyond (a, a + d)
 
 so it costs O(T^2 APART K^2) steps for T columns, all but one T of them inside NumPy.
+
+Example: m = 3, a wire reaches 2 columns, x is a faulty node, and digits are the ranks of sets.
+
+    column   0  1  2  3  4  5  6
+    A        0  x  1  2  .  .  .     one set: B skips column 1 as A has to, and no rank crosses
+    B        0  .  1  2  .  x  .
+
+    A        0  x  1  2  0  1  2     two sets need every healthy node, so B does not skip column 1;
+    B        0  1  2  0  1  x  2     d is -1 up to column 5, where A has a node and B has none, and
+                                     4 of the 6 ranks cross
 """
 
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
+
+from parallel.fabric.topology import Bools
+
+Costs = npt.NDArray[np.int16]
 
 APART = 16  # columns; farther apart than this, two rows are not compared
 NEVER = 20_000  # ranks; more than ever cross, with room to add in 16 bits
@@ -25,26 +40,25 @@ NEVER = 20_000  # ranks; more than ever cross, with room to add in 16 bits
 
 @dataclass(frozen=True)
 class PairOfRows:
-    """What the sweep found: `crossing[n]` is the fewest ranks of n sets that cross, NEVER where n
-    do not fit.
-    """
+    """What the sweep found."""
 
-    crossing: np.ndarray
-    under_way: np.ndarray  # [column + reach, k, n, d + margin]
-    done: np.ndarray  # [column + 1, n, d]
+    crossing: Costs  # [n]: the fewest ranks of n sets that cross, NEVER where n do not fit
+    under_way: Costs  # [column + reach, k, n, d + margin]
+    done: Costs  # [column + 1, n, d]
 
     def sets(self, n: int) -> list[tuple[list[int], list[int]]]:
         """The columns in A and in B of each of n sets that reach `crossing[n]`."""
-        found, a, d = [], len(self.done) - 2, self.done.shape[2] - 1
+        found = []
+        a, d = len(self.done) - 2, self.done.shape[2] - 1  # the state with everything behind it
         while n:
             value = self.done[a + 1, n, d]
-            if d and self.done[a + 1, n, d - 1] == value:
+            if d and self.done[a + 1, n, d - 1] == value:  # a column of B that nobody used
                 d -= 1
-            elif d + 1 < self.done.shape[2] and self.done[a, n, d + 1] == value:
+            elif d + 1 < self.done.shape[2] and self.done[a, n, d + 1] == value:  # one of A
                 a, d = a - 1, d + 1
-            elif self.done[a, n, d] == value:
+            elif self.done[a, n, d] == value:  # one of both
                 a -= 1
-            else:
+            else:  # set n ends here
                 n -= 1
                 steps = self._trace(a, n, d)
                 found.append(steps)
@@ -57,7 +71,8 @@ class PairOfRows:
         reach = len(self.under_way) - len(self.done) + 1
         columns = [(a, a + d - APART)]
         for k in range(self.under_way.shape[1] - 1, 0, -1):
-            value = self.under_way[a + reach, k, n, d + reach] - (d != APART)
+            crossed = 0 if d == APART else 1
+            value = self.under_way[a + reach, k, n, d + reach] - crossed
             a, d = next(
                 (a - step_a, d + step_a - step_b)
                 for step_a in range(1, reach + 1)
@@ -66,12 +81,18 @@ class PairOfRows:
                 == value
             )
             columns.append((a, a + d - APART))
-        return tuple(map(list, zip(*columns[::-1], strict=True)))
+        return [a for a, _ in columns[::-1]], [b for _, b in columns[::-1]]
 
 
-def align(alive: np.ndarray, m: int, reach: int) -> PairOfRows:
-    """Sweeps the two rows `alive`, [2, columns] of bool, whose nodes reach `reach` columns far."""
-    columns, width, most = alive.shape[1], 2 * APART + 1, alive.shape[1] // m
+def align(alive: Bools, m: int, reach: int) -> PairOfRows:
+    """Sweeps the two rows `alive`, [2, columns] of bool, whose nodes reach `reach` columns far.
+
+    >>> rows = np.array([[1, 0, 1, 1, 1, 1, 1], [1, 1, 1, 1, 1, 0, 1]], bool)
+    >>> align(rows, m=3, reach=2).crossing.tolist()
+    [0, 0, 4]
+    """
+    columns, most = alive.shape[1], alive.shape[1] // m
+    width = 2 * APART + 1  # of d, which is stored as d + APART
     apart = np.arange(width) - APART
     crosses = (apart != 0).astype(np.int16)
     row_b = np.pad(alive[1], APART)
@@ -80,9 +101,9 @@ def align(alive: np.ndarray, m: int, reach: int) -> PairOfRows:
     done[0, 0] = 0
     for a in range(columns):
         here = under_way[a + reach, :, :, reach:-reach]
-        both = alive[0, a] & row_b[a : a + width]
+        both = alive[0, a] & row_b[a : a + width]  # [d]: nodes (a, a + d) are there
         if both.any():
-            here[0] = done[a]
+            here[0] = done[a]  # rank 0 begins a set behind n finished ones
             for step_a in range(1, reach + 1):
                 before = under_way[a + reach - step_a, :-1]
                 for step_b in range(1, reach + 1):
@@ -91,8 +112,8 @@ def align(alive: np.ndarray, m: int, reach: int) -> PairOfRows:
             here += crosses
             here[:, :, ~both] = NEVER
         now = done[a + 1]
-        now[:, :-1] = done[a, :, 1:]
+        now[:, :-1] = done[a, :, 1:]  # the same b, one column of A further
         np.minimum(now, done[a], out=now)
-        np.minimum(now[1:], here[-1, :-1], out=now[1:])
-        np.minimum.accumulate(now, axis=1, out=now)
+        np.minimum(now[1:], here[-1, :-1], out=now[1:])  # the last rank ends a set
+        np.minimum.accumulate(now, axis=1, out=now)  # what reaches less far may also count
     return PairOfRows(done[columns, :, -1], under_way, done)

@@ -3,34 +3,35 @@ compared with.
 
     R  GPUs of a node      t  GPUs of a ring      alive[..., n]  whether node n is there
 
-All answer one question, `num_groups(alive, R, t)`, for any number of states at once. The models
-and what speaks for them (section numbers of InfinitePOD, arXiv 2502.03885, are not known; the
-models reproduce its numbers):
+All answer one question, `num_groups(alive, R, t)`, for any number of states at once. Each model
+follows from how the architecture is wired. InfinitePOD (arXiv 2502.03885) compares the same
+architectures without publishing its models; the evidence for these is that they give its numbers.
 
     big_switch     one switch joins all GPUs: the ideal
-    nvl36, nvl72   islands of so many GPUs behind switches; any healthy GPUs of an island form rings, and none
-    nvl576, dgx    leaves it. No GPU is kept as a spare, which gives the paper's 10.04 % for nvl72
-    tpuv4          cubes of 64, cut into fixed slices of t; a slice with a fault is lost. Larger rings take
-                   whole cubes, in any order, for optical switches join them
+    nvl36, nvl72   islands of so many GPUs behind switches; any healthy GPUs of an island form
+    nvl576, dgx    rings, and none leaves it. No GPU is kept as a spare, which gives the paper's
+                   10.04 % for nvl72
+    tpuv4          cubes of 64, cut into fixed slices of t; a slice with a fault is lost. Larger
+                   rings take whole cubes, in any order, for optical switches join them
     sip_ring       fixed rings of t; a ring with a fault is lost
     khop2, khop3   the k-hop ring of this package, for any reach
 """
 
+import math
 import re
 from dataclasses import dataclass
-from math import gcd
 from typing import Protocol
 
 import numpy as np
 
 from parallel.fabric.placement import place
-from parallel.fabric.topology import KHopLine, KHopRing
+from parallel.fabric.topology import Bools, Ints, KHopLine, KHopRing, check_bundles
 
 CUBE = 64  # TPUs
 
 
 class Architecture(Protocol):
-    def num_groups(self, alive: np.ndarray, gpus_per_node: int, tensor: int) -> np.ndarray:
+    def num_groups(self, alive: Bools, gpus_per_node: int, tensor: int) -> Ints:
         """The most rings of `tensor` GPUs in each state `alive[..., n]`."""
 
 
@@ -40,13 +41,13 @@ class Islands:
 
     size: int | None = None
 
-    def num_groups(self, alive: np.ndarray, gpus_per_node: int, tensor: int) -> np.ndarray:
+    def num_groups(self, alive: Bools, gpus_per_node: int, tensor: int) -> Ints:
         check_tensor(gpus_per_node, tensor)
         size = self.size or alive.shape[-1] * gpus_per_node
-        grain = gcd(size, gpus_per_node)
-        return (_domains(alive, gpus_per_node, size, grain).sum(axis=-1) * grain // tensor).sum(
-            axis=-1
-        )
+        grain = math.gcd(size, gpus_per_node)
+        healthy = _domains(alive, gpus_per_node, size, grain).sum(axis=-1) * grain  # GPUs
+        groups: Ints = (healthy // tensor).sum(axis=-1)
+        return groups
 
 
 @dataclass(frozen=True)
@@ -57,38 +58,39 @@ class FixedRings:
 
     cube: int | None = None
 
-    def num_groups(self, alive: np.ndarray, gpus_per_node: int, tensor: int) -> np.ndarray:
+    def num_groups(self, alive: Bools, gpus_per_node: int, tensor: int) -> Ints:
         check_tensor(gpus_per_node, tensor)
         cube = self.cube or tensor
+        groups: Ints
         if tensor > cube:
-            whole = _domains(alive, gpus_per_node, cube, gcd(cube, gpus_per_node)).all(axis=-1)
-            return whole.sum(axis=-1) // -(-tensor // cube)
-        grain = gcd(cube, gpus_per_node, tensor)
-        gpus = _domains(alive, gpus_per_node, cube, grain)[
-            ..., : cube // tensor * (tensor // grain)
-        ]
-        return gpus.reshape(*alive.shape[:-1], -1, tensor // grain).all(axis=-1).sum(axis=-1)
+            whole = _domains(alive, gpus_per_node, cube, math.gcd(cube, gpus_per_node))
+            groups = whole.all(axis=-1).sum(axis=-1) // math.ceil(tensor / cube)
+            return groups
+        grain = math.gcd(cube, gpus_per_node, tensor)
+        parts = cube // tensor * (tensor // grain)  # of a cube; what does not fill a ring is left
+        gpus = _domains(alive, gpus_per_node, cube, grain)[..., :parts]
+        rings = gpus.reshape(*alive.shape[:-1], -1, tensor // grain)
+        groups = rings.all(axis=-1).sum(axis=-1)
+        return groups
 
 
 @dataclass(frozen=True)
-class KHop:
-    """The k-hop ring, or line: as many groups as `place` forms, counted for many states at once."""
+class FlexibleRings:
+    """Rings at any place of a k-hop ring, or line: as many groups as `place` forms, counted for
+    many states at once.
+    """
 
     hops: int
     wraps: bool = True
 
-    def num_groups(self, alive: np.ndarray, gpus_per_node: int, tensor: int) -> np.ndarray:
+    def num_groups(self, alive: Bools, gpus_per_node: int, tensor: int) -> Ints:
         check_tensor(gpus_per_node, tensor)
         topology = (KHopRing if self.wraps else KHopLine)(alive.shape[-1], self.hops)
-        if topology.num_bundles > gpus_per_node:
-            raise ValueError(
-                f"hops={self.hops} needs {topology.num_bundles} OCSTrx bundles in a node, but a "
-                "node of "
-                f"gpus_per_node={gpus_per_node} has room for {gpus_per_node}: lower hops or use "
-                "larger nodes."
-            )
+        check_bundles(self.hops, gpus_per_node)
+        groups: Ints
         if tensor <= gpus_per_node:
-            return alive.sum(axis=-1) * (gpus_per_node // tensor)
+            groups = alive.sum(axis=-1) * (gpus_per_node // tensor)
+            return groups
         states, nodes_per_group = alive.reshape(-1, alive.shape[-1]), tensor // gpus_per_node
         groups, exact = self._count(states, nodes_per_group)
         for state in np.flatnonzero(~exact):
@@ -96,34 +98,48 @@ class KHop:
             groups[state] = len(place(topology, failed, nodes_per_group).groups)
         return groups.reshape(alive.shape[:-1])
 
-    def _count(self, alive: np.ndarray, nodes_per_group: int) -> tuple[np.ndarray, np.ndarray]:
-        """Groups of each state if nothing but its segments counts, and whether that is so: it has
-        no pivot.
+    def _count(self, alive: Bools, nodes_per_group: int) -> tuple[Ints, Bools]:
+        """Groups of each state by the lengths of its segments; and whether nothing else limits
+        them, since it has no pivot (see `cutting`).
+
+        Example: two states of a 7-node ring with K = 2, one without node 3, one without 2 and 3.
+
+            state   0  0  0  0  0  0 | 1  1  1  1  1
+            node    0  1  2  4  5  6 | 0  1  4  5  6
+            step    1  1  2  1  1  1 | 1  3  1  1  1     to the next healthy node, around the ring
+            ends                   * |    *        *     of segments: a step > K, or the last node
+            length  6                | 2  3
+
+        The last step of state 1 is no cut, so its segments of 2 and 3 nodes are one of 5. Groups of
+        3: 2 and 1.
         """
         num_states, num_nodes = alive.shape
-        state, node = np.nonzero(alive)
-        start, end = (
-            np.searchsorted(state, np.arange(num_states), side) for side in ("left", "right")
-        )
-        start, end = start[start < end], end[start < end] - 1  # of states with any node
-        step = np.diff(node, append=0)  # to the next healthy node
-        step[end] = node[start] + num_nodes - node[end] if self.wraps else self.hops + 1
-        cut = step > self.hops
-        cuts = np.bincount(state[cut], minlength=num_states)
-        segments = np.maximum(cuts, 1)
-        passed = (
-            np.cumsum(cut) - cut - (np.cumsum(cuts) - cuts)[state]
-        )  # cuts of this state before this node
-        segment = (np.cumsum(segments) - segments)[state] + passed % segments[state]
-        groups = np.bincount(segment, minlength=segments.sum()) // nodes_per_group
-        before = np.roll(step, 1)
-        before[start] = step[end]
-        pivot = (step == self.hops) & (before == self.hops) & (self.hops > 1 and self.hops % 2 == 1)
-        exact = np.bincount(state[pivot], minlength=num_states) == 0
-        return np.add.reduceat(groups, np.cumsum(segments) - segments), exact
+        state, node = np.nonzero(alive)  # every healthy node, state by state
+        first = np.flatnonzero(np.diff(state, prepend=-1))  # of each state that has a node
+        last = np.append(first[1:], node.size)[: first.size] - 1
+        step = np.diff(node, append=0)
+        step[last] = node[first] + num_nodes - node[last] if self.wraps else self.hops + 1
+        is_last = np.zeros(node.size, bool)
+        is_last[last] = True
+        ends = np.flatnonzero((step > self.hops) | is_last)
+        length, of_state = np.diff(ends, prepend=-1), state[ends]
+        # Where the last node still reaches the first, the last segment goes on in the first one.
+        head = np.flatnonzero(np.diff(of_state, prepend=-1))
+        tail = np.append(head[1:], ends.size)[: head.size] - 1
+        joined = (step[last] <= self.hops) & (head != tail)
+        length[head[joined]] += length[tail[joined]]
+        length[tail[joined]] = 0
+        groups = np.zeros(num_states, np.int64)
+        np.add.at(groups, of_state, length // nodes_per_group)
+        exact = np.ones(num_states, bool)
+        if self.hops > 1 and self.hops % 2 == 1:  # only then is there a bundle that two sides share
+            before = np.roll(step, 1)
+            before[first] = step[last]
+            exact[state[(step == self.hops) & (before == self.hops)]] = False
+        return groups, exact
 
 
-NAMED = {
+NAMED: dict[str, Architecture] = {
     "big_switch": Islands(),
     "dgx": Islands(8),
     "tpuv4": FixedRings(CUBE),
@@ -135,24 +151,19 @@ def architecture(name: str) -> Architecture:
     """By its name: those of the head of this file, nvlN for islands of N GPUs, khopK for a k-hop
     ring.
 
-    >>> alive = np.array([[True, True, True, False, True, True, True], [True, True, False, False, True, True, True]])
+    >>> alive = np.array([[1, 1, 1, 0, 1, 1, 1], [1, 1, 0, 0, 1, 1, 1]], bool)
     >>> architecture("khop2").num_groups(alive, gpus_per_node=4, tensor=12)
     array([2, 1])
     """
     numbered = re.fullmatch(r"(nvl|khop)([1-9]\d*)", name)
     if numbered:
-        return {"nvl": Islands, "khop": KHop}[numbered[1]](int(numbered[2]))
+        number = int(numbered[2])
+        return Islands(number) if numbered[1] == "nvl" else FlexibleRings(number)
     if name not in NAMED:
         raise ValueError(
             f"there is no architecture {name!r}: take {', '.join(NAMED)}, nvlN or khopK."
         )
     return NAMED[name]
-
-
-def waste(found: Architecture, alive: np.ndarray, gpus_per_node: int, tensor: int) -> np.ndarray:
-    """Healthy GPUs in no ring as a share of all GPUs; faulty ones are not counted as waste."""
-    in_rings = found.num_groups(alive, gpus_per_node, tensor) * tensor
-    return (alive.sum(axis=-1) * gpus_per_node - in_rings) / (alive.shape[-1] * gpus_per_node)
 
 
 def check_tensor(gpus_per_node: int, tensor: int) -> None:
@@ -164,7 +175,7 @@ def check_tensor(gpus_per_node: int, tensor: int) -> None:
         )
 
 
-def _domains(alive: np.ndarray, gpus_per_node: int, size: int, grain: int) -> np.ndarray:
+def _domains(alive: Bools, gpus_per_node: int, size: int, grain: int) -> Bools:
     """[..., domain, part]: whether each part of `grain` GPUs is there; what the last domain lacks
     never is.
     """

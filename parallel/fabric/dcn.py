@@ -1,7 +1,7 @@
 """The data-centre network beside the rings: ToRs, and the share of a job's traffic that crosses
 them.
 
-    p  nodes under a ToR     T  ToRs     m  nodes of a group     s  peers: groups that exchange shards
+    p  nodes under a ToR    T  ToRs    m  nodes of a group    s  peers: groups that exchange shards
 
 Deployment. Position i of the K-hop order hangs under ToR i mod T: the first sub-line takes one
 node of every ToR, then the second sub-line, and so on up to p. So a group runs across m ToRs, and
@@ -12,9 +12,15 @@ groups that lie side by side under the same ToRs meet their equal ranks inside a
     sub-line 1   6 -- 7 -- 8    9   10   11
 """
 
+import math
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
+
+from parallel.fabric.topology import Ints
+
+IntOrInts = TypeVar("IntOrInts", int, Ints)  # one node, or an array of them
 
 
 @dataclass(frozen=True)
@@ -27,28 +33,35 @@ class FatTree:
     nodes_per_tor: int = 4
     tors_per_domain: int = 64
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if min(self.num_nodes, self.nodes_per_tor, self.tors_per_domain) < 1:
             raise ValueError(f"{self} is no tree: every number must be at least 1.")
         if self.num_nodes % self.nodes_per_tor:
             raise ValueError(
                 f"num_nodes={self.num_nodes} do not fill ToRs of "
-                f"nodes_per_tor={self.nodes_per_tor}: "
-                f"take {self.num_nodes - self.num_nodes % self.nodes_per_tor} nodes."
+                f"nodes_per_tor={self.nodes_per_tor}: take "
+                f"{self.num_nodes - self.num_nodes % self.nodes_per_tor} nodes."
             )
 
     @property
     def num_tors(self) -> int:
         return self.num_nodes // self.nodes_per_tor
 
-    def tor(self, nodes):
+    @property
+    def num_domains(self) -> int:
+        """Aggregation switches; the last one may have fewer ToRs."""
+        return math.ceil(self.num_tors / self.tors_per_domain)
+
+    def tor(self, nodes: IntOrInts) -> IntOrInts:
         """The ToR of a node, or of an array of them."""
         return nodes % self.num_tors
 
-    def subline(self, nodes):
+    def subline(self, nodes: IntOrInts) -> IntOrInts:
+        """The sub-line in which nodes lie."""
         return nodes // self.num_tors
 
-    def domain(self, nodes):
+    def domain(self, nodes: IntOrInts) -> IntOrInts:
+        """The aggregation switch above nodes."""
         return self.tor(nodes) // self.tors_per_domain
 
 
@@ -85,15 +98,8 @@ class Job:
         """Among the peers of a set: weights gathered twice, gradients scattered once, in 2
         bytes.
         """
-        return (
-            self.microbatches
-            * 3
-            * self.parameters
-            / self.tensor
-            * 2
-            * (self.peers - 1)
-            / self.peers
-        )
+        shards_of_others = (self.peers - 1) / self.peers
+        return self.microbatches * 3 * 2 * self.parameters / self.tensor * shards_of_others
 
     @property
     def replica_bytes(self) -> float:
@@ -112,16 +118,15 @@ class Traffic:
     cross_tor_of_all: float  # of all bytes of the job, its rings included
 
 
-def traffic(tree: FatTree, job: Job, groups: np.ndarray) -> Traffic:
-    """What crosses ToRs when `groups`, [groups, m], run the job: every `peers` of them in turn are
-    a set.
+def traffic(tree: FatTree, job: Job, groups: Ints) -> Traffic:
+    """What crosses ToRs when `groups`, [groups, m], run the job.
+
+    Every `peers` of them in turn are a set.
     """
     tors = tree.tor(groups)
     sets = len(tors) // job.peers
-    whole, rest = (
-        tors[: sets * job.peers].reshape(sets, job.peers, tors.shape[1]),
-        tors[sets * job.peers :],
-    )
+    whole = tors[: sets * job.peers].reshape(sets, job.peers, tors.shape[1])
+    rest = tors[sets * job.peers :]
     hops = crossings(whole, axis=1).sum() + crossings(rest, axis=0).sum()
     peers_cross = float(hops / max(1, tors.size))
     replicas_cross = float(crossings(whole, axis=0).sum() / max(1, whole.size))
@@ -135,7 +140,7 @@ def traffic(tree: FatTree, job: Job, groups: np.ndarray) -> Traffic:
     )
 
 
-def crossings(tors: np.ndarray, axis: int) -> np.ndarray:
+def crossings(tors: Ints, axis: int) -> Ints:
     """Hops between ToRs in a ring that visits ToR after ToR: as many as there are ToRs, or none in
     a single one.
 

@@ -1,7 +1,7 @@
-"""A fault plan: who goes, who comes back, and when. Faults are data.
+"""A fault plan: which nodes are lost, which come back, and when. Faults are data.
 
-One plan drives tests, simulator, emulation and real processes. Its text form is one phrase a
-fault:
+One plan drives tests, simulator, emulation and real processes. Its text form is one phrase for
+each fault:
 
     lose 3 before 5; back 3 before 9; lose 5 during 12; lose 1 saving 14; lose 2 recovering 12
 """
@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 
 MOMENTS = ("before", "during", "recovering", "saving")  # in the order in which a step comes to them
+KINDS = ("lose", "back")
 PHRASE = re.compile(r"(lose|back)\s+(\d+)\s+([a-z]+)\s+(\d+)")
 
 
@@ -18,17 +19,17 @@ class Fault:
     """A node is lost, or comes back.
 
     Moments: before the step starts; during it, so that it has to be done again; recovering, while
-    the run is still busy with another fault of that step; saving, while the state after that step
+    the run still recovers from another fault of that step; saving, while the state after that step
     is being written.
     """
 
-    kind: str  # "lose" or "back"
+    kind: str  # one of KINDS
     node: int
     step: int
     moment: str = "before"
 
-    def __post_init__(self):
-        if self.kind not in ("lose", "back"):
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
             raise ValueError(f"a fault plan cannot {self.kind!r} a node: say 'lose' or 'back'.")
         if self.moment not in (MOMENTS if self.kind == "lose" else MOMENTS[:1]):
             raise ValueError(
@@ -38,12 +39,21 @@ class Fault:
         if self.node < 0 or self.step < 0:
             raise ValueError(f"'{self}' is not possible: nodes and steps count from 0.")
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.kind} {self.node} {self.moment} {self.step}"
 
     @property
     def when(self) -> tuple[int, int]:
+        """Faults sort by it: the step, and the place of the moment in it."""
         return self.step, MOMENTS.index(self.moment)
+
+    def after(self, away: frozenset[int]) -> frozenset[int]:
+        """The nodes that are away after this fault, of those that were away before it."""
+        if self.kind == "lose":
+            return away | {self.node}
+        if self.kind == "back":
+            return away - {self.node}
+        raise AssertionError(f"nothing says what {self.kind!r} does to a node")
 
 
 @dataclass(frozen=True)
@@ -61,7 +71,7 @@ class FaultPlan:
 
     faults: tuple[Fault, ...] = ()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "faults", tuple(sorted(self.faults, key=lambda fault: fault.when)))
 
     def lose(self, node: int, step: int, moment: str = "before") -> "FaultPlan":
@@ -80,18 +90,18 @@ class FaultPlan:
 
     def away(self, step: int) -> frozenset[int]:
         """The nodes that take no part in step `step` as it finally counts."""
-        away: set[int] = set()
+        away: frozenset[int] = frozenset()
         for fault in self.faults:
             if fault.when >= (step, MOMENTS.index("saving")):
                 break
-            (away.add if fault.kind == "lose" else away.discard)(fault.node)
-        return frozenset(away)
+            away = fault.after(away)
+        return away
 
     def check(self, num_nodes: int) -> None:
-        """Raises ValueError unless a run of `num_nodes` nodes can live through this plan as it is
-        written.
+        """Raises ValueError unless this plan can happen, as it is written, to a run of `num_nodes`
+        nodes.
         """
-        away: set[int] = set()
+        away: frozenset[int] = frozenset()
         for fault in self.faults:
             if fault.node >= num_nodes:
                 raise ValueError(
@@ -103,9 +113,9 @@ class FaultPlan:
                 )
             if fault.kind == "back" and fault.node not in away:
                 raise ValueError(f"'{fault}': node {fault.node} is not away; lose it first.")
-            (away.add if fault.kind == "lose" else away.remove)(fault.node)
+            away = fault.after(away)
 
-    def __str__(self):
+    def __str__(self) -> str:
         return "; ".join(map(str, self.faults))
 
     @classmethod
@@ -116,9 +126,8 @@ class FaultPlan:
             match = PHRASE.fullmatch(phrase.strip().lower())
             if match is None:
                 raise ValueError(
-                    f"{phrase.strip()!r} is no part of a fault plan: "
-                    "write 'lose NODE MOMENT STEP' or 'back NODE before STEP', as in 'lose 3 "
-                    "before 5'."
+                    f"{phrase.strip()!r} is no part of a fault plan: write 'lose NODE MOMENT STEP' "
+                    "or 'back NODE before STEP', as in 'lose 3 before 5'."
                 )
             kind, node, moment, step = match.groups()
             faults.append(Fault(kind, int(node), int(step), moment))

@@ -1,5 +1,5 @@
-"""A placement that is kept up to date: one node goes or comes back, and only its own segment is
-looked at.
+"""A placement that follows changes: one node is lost or comes back, and only its own segment is
+cut anew.
 """
 
 from collections.abc import Collection
@@ -9,16 +9,14 @@ import numpy as np
 
 from parallel.fabric.cutting import cut, walk_of
 from parallel.fabric.placement import Placement, check_group_size
-from parallel.fabric.topology import KHopLine, KHopRing, Topology
-
-Ring = tuple[int, ...]
+from parallel.fabric.topology import Bools, Ints, KHopLine, KHopRing, Nodes, Topology
 
 
 class Change(NamedTuple):
     """The rings that ended and those that were formed; every other ring is untouched."""
 
-    ended: tuple[Ring, ...]
-    formed: tuple[Ring, ...]
+    ended: tuple[Nodes, ...]
+    formed: tuple[Nodes, ...]
 
     @property
     def rings_changed(self) -> int:
@@ -42,7 +40,7 @@ class LivePlacement:
     def __init__(self, topology: Topology, failed: Collection[int], nodes_per_group: int):
         check_group_size(nodes_per_group)
         self.topology, self.m = topology, nodes_per_group
-        self.alive = np.zeros(topology.num_nodes, bool)
+        self.alive: Bools = np.zeros(topology.num_nodes, bool)
         self.alive[topology.healthy(failed)] = True
         formed = cut(topology, walk_of(topology, *topology.walk(failed)), self.m).formed
         self.rings = np.full((topology.num_nodes // self.m, self.m), -1)
@@ -54,20 +52,18 @@ class LivePlacement:
         return len(self.rings) - len(self.free_rows)
 
     def placement(self) -> Placement:
-        lasting = self.rings[self.rings[:, 0] >= 0]
-        return Placement(tuple(map(tuple, lasting.tolist())))
+        return Placement(_rings(self.rings[self.rings[:, 0] >= 0]))
 
     def lose(self, node: int) -> Change:
         self._check(node, alive=True)
         before, behind = self._segment(node)
         self.alive[node] = False
-        split = (
-            before.size
-            and behind.size
-            and not self.topology.reaches(int(before[-1]), int(behind[0]))
-        )
-        walk = np.concatenate((before, behind)), np.array([0, before.size] if split else [0])
-        return self._recut(*walk, broken=self.row_of[node])
+        starts = [0]
+        both = before.size and behind.size
+        if both and not self.topology.reaches(int(before[-1]), int(behind[0])):
+            starts.append(before.size)
+        nodes = np.concatenate((before, behind))
+        return self._recut(nodes, np.array(starts), broken=int(self.row_of[node]))
 
     def back(self, node: int) -> Change:
         self._check(node, alive=False)
@@ -81,9 +77,9 @@ class LivePlacement:
                 f"there is no node {node}: nodes are 0 to {self.topology.num_nodes - 1}."
             )
         if self.alive[node] != alive:
-            raise ValueError(f"node {node} is {'away' if alive else 'there'} already.")
+            raise ValueError(f"node {node} is {'lost' if alive else 'there'} already.")
 
-    def _segment(self, node: int) -> tuple[np.ndarray, np.ndarray]:
+    def _segment(self, node: int) -> tuple[Ints, Ints]:
         """The nodes before and behind `node` in its segment; all are behind it where that is a
         whole circle.
         """
@@ -95,7 +91,7 @@ class LivePlacement:
             before = self._scan(node, -1)[::-1]
         return (node - before) % self.topology.num_nodes, (node + behind) % self.topology.num_nodes
 
-    def _scan(self, node: int, sign: int) -> np.ndarray:
+    def _scan(self, node: int, sign: int) -> Ints:
         """How far from `node` each healthy node is, one way, up to the first break."""
         room = self.topology.num_nodes - 1
         if isinstance(self.topology, KHopLine):
@@ -112,7 +108,7 @@ class LivePlacement:
                 return steps[: breaks[0]] if breaks.size else steps
             window *= 4
 
-    def _recut(self, nodes: np.ndarray, starts: np.ndarray, broken: int = -1) -> Change:
+    def _recut(self, nodes: Ints, starts: Ints, broken: int = -1) -> Change:
         """Cuts a segment anew around the rings that it can keep; `broken` is the ring that lost a
         node, or -1.
         """
@@ -120,15 +116,19 @@ class LivePlacement:
         stay, formed = cut(self.topology, walk, self.m)
         present = np.append(walk.rings, broken)
         ended = np.setdiff1d(present[present >= 0], stay)
-        change = Change(
-            *(tuple(map(tuple, rings.tolist())) for rings in (self.rings[ended], formed))
-        )
-        self.row_of[self.rings[ended]] = self.rings[ended] = -1
+        change = Change(_rings(self.rings[ended]), _rings(formed))
+        self.row_of[self.rings[ended]] = -1
+        self.rings[ended] = -1
         self.free_rows.extend(ended.tolist())
         self._form(formed)
         return change
 
-    def _form(self, rings: np.ndarray) -> None:
+    def _form(self, rings: Ints) -> None:
         rows = [self.free_rows.pop() for _ in rings]
         self.rings[rows] = rings
         self.row_of[rings] = np.array(rows, np.int64)[:, None]
+
+
+def _rings(rows: Ints) -> tuple[Nodes, ...]:
+    """[rings, m] as tuples."""
+    return tuple(tuple(row) for row in rows.tolist())

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from parallel.fabric.alignment import NEVER, PairOfRows, align
+from parallel.fabric.alignment import NEVER, Costs, PairOfRows, align
 from parallel.fabric.cutting import first_fit, walk_of
 from parallel.fabric.dcn import FatTree, Job, Traffic, crossings, traffic
 from parallel.fabric.placement import Placement
-from parallel.fabric.topology import KHopLine, Topology
+from parallel.fabric.topology import Bools, Ints, KHopLine, Nodes, Topology
 
 SWEEP = 512  # columns that are aligned in one sweep
 
@@ -51,7 +51,7 @@ def orchestrate(
     >>> from parallel.fabric.topology import KHopRing
     >>> ring, tree = KHopRing(num_nodes=32, hops=2), FatTree(num_nodes=32, nodes_per_tor=4)
     >>> for name in ("greedy", "paper", "ours"):
-    ...     found = orchestrate(name, ring, tree, failed={3}, nodes_per_group=2, job=Job(num_groups=14))
+    ...     found = orchestrate(name, ring, tree, {3}, nodes_per_group=2, job=Job(num_groups=14))
     ...     print(name, found.num_groups, found.traffic.peers_cross)
     greedy 14 1.0
     paper 14 0.21428571428571427
@@ -68,26 +68,23 @@ def orchestrate(
     alive = np.zeros(tree.num_nodes, bool)
     alive[topology.healthy(failed)] = True
     groups = ALGORITHMS[algorithm](topology, tree, alive, nodes_per_group, job)
-    return Orchestration(
-        algorithm, Placement(tuple(map(tuple, groups.tolist()))), traffic(tree, job, groups)
-    )
+    rings: tuple[Nodes, ...] = tuple(tuple(group) for group in groups.tolist())
+    return Orchestration(algorithm, Placement(rings), traffic(tree, job, groups))
 
 
-def dcn_free(topology: Topology, alive: np.ndarray, m: int) -> np.ndarray:
-    """[groups, m] that ignore the DCN: every segment is cut into blocks of m, one after the
-    other.
-    """
+def dcn_free(topology: Topology, alive: Bools, m: int) -> Ints:
+    """[groups, m] that ignore the DCN: every segment is cut into blocks of m, one by one."""
     return first_fit(topology, walk_of(topology, *topology.walk(np.flatnonzero(~alive))), m)
 
 
-def greedy(topology: Topology, tree: FatTree, alive: np.ndarray, m: int, job: Job) -> np.ndarray:
+def greedy(topology: Topology, tree: FatTree, alive: Bools, m: int, job: Job) -> Ints:
     """The first groups along the fabric, in that order."""
     return dcn_free(topology, alive, m)[: job.num_groups]
 
 
-def paper(topology: Topology, tree: FatTree, alive: np.ndarray, m: int, job: Job) -> np.ndarray:
+def paper(topology: Topology, tree: FatTree, alive: Bools, m: int, job: Job) -> Ints:
     """The groups under the most constraints that leave room for the job."""
-    fits, too_many = 0, -(-tree.num_tors // tree.tors_per_domain) + 1
+    fits, too_many = 0, tree.num_domains + 1
     while too_many - fits > 1:
         middle = (fits + too_many) // 2
         if len(constrained(topology, tree, alive, m, middle)) >= job.num_groups:
@@ -97,7 +94,7 @@ def paper(topology: Topology, tree: FatTree, alive: np.ndarray, m: int, job: Job
     return arranged(tree, constrained(topology, tree, alive, m, fits), job)
 
 
-def constrained(topology: Topology, tree: FatTree, alive: np.ndarray, m: int, n: int) -> np.ndarray:
+def constrained(topology: Topology, tree: FatTree, alive: Bools, m: int, n: int) -> Ints:
     """[groups, m]: aligned across all sub-lines in the first n domains, ignoring the DCN behind
     them.
     """
@@ -110,7 +107,7 @@ def constrained(topology: Topology, tree: FatTree, alive: np.ndarray, m: int, n:
     return np.concatenate([*((rows + found).reshape(-1, m) for found in columns), free])
 
 
-def arranged(tree: FatTree, groups: np.ndarray, job: Job) -> np.ndarray:
+def arranged(tree: FatTree, groups: Ints, job: Job) -> Ints:
     """The job's groups in sets: first sets under equal ToRs, then the rest by their ToRs, best sets
     first.
     """
@@ -132,7 +129,7 @@ def arranged(tree: FatTree, groups: np.ndarray, job: Job) -> np.ndarray:
     return np.concatenate(ordered)[: job.num_groups]
 
 
-def ours(topology: Topology, tree: FatTree, alive: np.ndarray, m: int, job: Job) -> np.ndarray:
+def ours(topology: Topology, tree: FatTree, alive: Bools, m: int, job: Job) -> Ints:
     """The best of pairs of rows aligned exactly, the paper's groups and the greedy ones."""
     found = [
         paired(topology, tree, alive, m, job),
@@ -143,7 +140,7 @@ def ours(topology: Topology, tree: FatTree, alive: np.ndarray, m: int, job: Job)
     return min(found, key=lambda groups: (-len(groups), traffic(tree, job, groups).cross_tor))
 
 
-def paired(topology: Topology, tree: FatTree, alive: np.ndarray, m: int, job: Job) -> np.ndarray:
+def paired(topology: Topology, tree: FatTree, alive: Bools, m: int, job: Job) -> Ints:
     """Sets of two in pairs of sub-lines, as few crossing ranks as can be; the rest from what they
     leave.
 
@@ -151,23 +148,19 @@ def paired(topology: Topology, tree: FatTree, alive: np.ndarray, m: int, job: Jo
     """
     pairs = aligned_pairs(topology, tree, alive, m, job.num_groups // 2)
 
-    def without(given_up: int) -> np.ndarray:
+    def without(given_up: int) -> Ints:
         kept = pairs[given_up:].reshape(-1, m)
         left = alive.copy()
         left[kept] = False
-        return np.concatenate([kept, arranged(tree, dcn_free(topology, left, m), job)])[
-            : job.num_groups
-        ]
+        rest = arranged(tree, dcn_free(topology, left, m), job)
+        return np.concatenate([kept, rest])[: job.num_groups]
 
-    given_up = bisect.bisect_left(
-        range(len(pairs)), job.num_groups, key=lambda count: len(without(count))
-    )
-    return without(given_up)
+    # The fewest sets given up that leave room for the job.
+    counts = range(len(pairs))
+    return without(bisect.bisect_left(counts, job.num_groups, key=lambda n: len(without(n))))
 
 
-def aligned_pairs(
-    topology: Topology, tree: FatTree, alive: np.ndarray, m: int, wanted: int
-) -> np.ndarray:
+def aligned_pairs(topology: Topology, tree: FatTree, alive: Bools, m: int, wanted: int) -> Ints:
     """[sets, 2, m]: up to `wanted` sets in neighbouring sub-lines, exactly the fewest crossing
     ranks.
 
@@ -175,27 +168,29 @@ def aligned_pairs(
     """
     reach = topology.hops - topology.shares_last_bundle
     rows = alive.reshape(tree.nodes_per_tor, tree.num_tors)
-    corners = list(
-        itertools.product(range(0, tree.nodes_per_tor - 1, 2), range(0, tree.num_tors, SWEEP))
-    )
+    upper_rows, columns = range(0, tree.nodes_per_tor - 1, 2), range(0, tree.num_tors, SWEEP)
+    corners = list(itertools.product(upper_rows, columns))
 
     def sweep(row: int, column: int) -> PairOfRows:
         return align(rows[row : row + 2, column : column + SWEEP], m, reach)
 
-    found = []
+    found: list[Ints] = []
     crossing = [sweep(*corner).crossing for corner in corners]
     for (row, column), n in zip(corners, shares(crossing, wanted), strict=True):
         origin = column + tree.num_tors * np.array([[row], [row + 1]])
-        found += [
-            origin + columns for columns in sweep(row, column).sets(n)
-        ]  # swept again: its memory is large
+        # Swept again, because the sweeps of all corners would not fit into memory.
+        found += [origin + np.array(columns) for columns in sweep(row, column).sets(n)]
     return np.array(found, np.int64).reshape(-1, 2, m)
 
 
-def shares(crossing: list[np.ndarray], wanted: int) -> list[int]:
+def shares(crossing: list[Costs], wanted: int) -> list[int]:
     """How many sets each pair of rows gives, so that together they give `wanted`, or all they can,
-    with the fewest crossing ranks; `crossing[pair][n]` is what n sets cost."""
-    cheapest, choices = np.zeros(1, np.int64), []
+    with the fewest crossing ranks.
+
+    Args: crossing: crossing[pair][n] is what n sets of a pair cost.
+    """
+    cheapest = np.zeros(1, np.int64)  # by sets of the pairs so far
+    choices = []  # of each pair: how many of them it gives
     for costs in crossing:
         possible = np.flatnonzero(costs < NEVER)
         total = np.full(
@@ -205,7 +200,8 @@ def shares(crossing: list[np.ndarray], wanted: int) -> list[int]:
             total[n, n : n + cheapest.size] = cheapest + costs[n]
         choices.append(total.argmin(axis=0))
         cheapest = total.min(axis=0)
-    rest, taken = min(wanted, cheapest.size - 1), []
+    rest = min(wanted, cheapest.size - 1)
+    taken: list[int] = []
     for choice in reversed(choices):
         taken.append(int(choice[rest]))
         rest -= taken[-1]

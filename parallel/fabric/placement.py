@@ -2,20 +2,21 @@
 come.
 """
 
+from collections import deque
 from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
 
 from parallel.fabric.cutting import cut, walk_of
-from parallel.fabric.topology import Topology
+from parallel.fabric.topology import Ints, Nodes, Topology
 
 
 @dataclass(frozen=True)
 class Placement:
     """The rings: every group's nodes in walk order."""
 
-    groups: tuple[tuple[int, ...], ...] = ()
+    groups: tuple[Nodes, ...] = ()
 
 
 def place(topology: Topology, failed: Collection[int], nodes_per_group: int) -> Placement:
@@ -41,19 +42,20 @@ def rearrange(
     ((0, 1, 2), (6, 7, 8), (9, 10, 11))
     """
     check_group_size(nodes_per_group)
-    ring_of = _ring_of(previous, topology, nodes_per_group)
-    stay, formed = cut(
-        topology, walk_of(topology, *topology.walk(failed), ring_of), nodes_per_group
-    )
-    fresh = map(tuple, formed.tolist())
-    stay = set(stay.tolist())
-    kept = (
-        group if ring in stay else next(fresh, None) for ring, group in enumerate(previous.groups)
-    )
-    return Placement((*(group for group in kept if group is not None), *fresh))
+    walk = walk_of(topology, *topology.walk(failed), _ring_of(previous, topology, nodes_per_group))
+    found = cut(topology, walk, nodes_per_group)
+    stay = set(found.stay.tolist())
+    formed = deque(tuple(ring) for ring in found.formed.tolist())
+    groups: list[Nodes] = []
+    for ring, group in enumerate(previous.groups):
+        if ring in stay:
+            groups.append(group)
+        elif formed:
+            groups.append(formed.popleft())
+    return Placement((*groups, *formed))
 
 
-def _ring_of(placement: Placement, topology: Topology, m: int) -> np.ndarray:
+def _ring_of(placement: Placement, topology: Topology, m: int) -> Ints:
     """The ring of every node, -1 for none; rings of another size or with steps beyond reach do not
     count.
     """
@@ -62,9 +64,9 @@ def _ring_of(placement: Placement, topology: Topology, m: int) -> np.ndarray:
     )
     rings = np.array([placement.groups[row] for row in rows.tolist()], np.int64).reshape(-1, m)
     steps = np.diff(rings, axis=1) % topology.num_nodes
-    sound = ((steps >= 1) & (steps <= topology.hops)).all(1) & (
-        (rings >= 0) & (rings < topology.num_nodes)
-    ).all(1)
+    in_reach = ((steps >= 1) & (steps <= topology.hops)).all(1)
+    exist = ((rings >= 0) & (rings < topology.num_nodes)).all(1)
+    sound = in_reach & exist
     ring_of = np.full(topology.num_nodes, -1)
     ring_of[rings[sound]] = rows[sound, None]
     return ring_of
@@ -79,6 +81,7 @@ def rings_changed(before: Placement, after: Placement) -> int:
 
 
 def check_group_size(nodes_per_group: int) -> None:
+    """Raises unless a ring has nodes."""
     if nodes_per_group < 1:
         raise ValueError(
             f"nodes_per_group={nodes_per_group} is no group: a ring has at least one node."

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from parallel.fabric.topology import bundles_for, check_bundles
+
 
 @dataclass(frozen=True)
 class Part:
@@ -50,16 +52,14 @@ def khop(hops: int, gpus_per_node: int = 4) -> Interconnect:
 
     The others carry plain cables, of which the table counts two.
     """
-    bundles = max(2, hops)
-    if hops < 1 or bundles > gpus_per_node:
-        raise ValueError(
-            f"hops={hops} needs {bundles} bundles in a node, but gpus_per_node={gpus_per_node}."
-        )
+    if hops < 1:
+        raise ValueError(f"hops={hops} is no reach: a wire leads at least 1 node on.")
+    check_bundles(hops, gpus_per_node)
+    bundles = bundles_for(hops)
     optics = 8 * bundles / gpus_per_node
     cables = 2 * (gpus_per_node - bundles) / gpus_per_node
-    return Interconnect(
-        MappingProxyType({OCSTRX: optics, FIBRE: optics, DAC_6400: cables}), bandwidth=800
-    )
+    parts = MappingProxyType({OCSTRX: optics, FIBRE: optics, DAC_6400: cables})
+    return Interconnect(parts, bandwidth=800)
 
 
 NVL = Interconnect(MappingProxyType({NVLINK_SWITCH: 0.25, NVLINK_CABLE: 72}), bandwidth=900)

@@ -15,7 +15,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 Nodes = tuple[int, ...]  # of a ring: in the order in which it passes them
 Gpu = tuple[int, int]  # (node, gpu of that node)
 
@@ -27,7 +30,7 @@ class Port(NamedTuple):
     path: str  # "main" or "backup"
 
 
-class _KHop(abc.ABC):
+class _KHopFabric(abc.ABC):
     """What ring and line share; how far apart two nodes are makes the difference."""
 
     num_nodes: int
@@ -42,13 +45,13 @@ class _KHop(abc.ABC):
         """The node `step` places on; None beyond the end of a line."""
 
     @abc.abstractmethod
-    def walk(self, failed: Collection[int]) -> tuple[np.ndarray, np.ndarray]:
+    def walk(self, failed: Collection[int]) -> tuple[Ints, Ints]:
         """Healthy nodes in walk order, and where in that array each segment starts."""
 
     @property
     def num_bundles(self) -> int:
-        """OCSTrx bundles of a node: K, but two for K = 1, since each side needs its own."""
-        return max(2, self.hops)
+        """OCSTrx bundles of a node."""
+        return bundles_for(self.hops)
 
     @property
     def shares_last_bundle(self) -> bool:
@@ -88,19 +91,20 @@ class _KHop(abc.ABC):
     def _port_of(self, step: int) -> Port:
         if abs(step) == self.hops and self.shares_last_bundle:
             return Port(self.hops - 1, "main" if step > 0 else "backup")
-        pair = (abs(step) - 1) // 2
-        return Port(2 * pair + (step < 0), "main" if step % 2 else "backup")
+        first_of_pair = 2 * ((abs(step) - 1) // 2)
+        bundle = first_of_pair if step > 0 else first_of_pair + 1
+        return Port(bundle, "main" if step % 2 else "backup")
 
-    def healthy(self, failed: Collection[int]) -> np.ndarray:
+    def healthy(self, failed: Collection[int]) -> Ints:
         """The nodes that are not in `failed`, ascending."""
         alive = np.ones(self.num_nodes, bool)
-        away = np.fromiter(failed, np.int64, len(failed))
-        wrong = away[(away < 0) | (away >= self.num_nodes)]
+        out = np.fromiter(failed, np.int64, len(failed))
+        wrong = out[(out < 0) | (out >= self.num_nodes)]
         if wrong.size:
             raise ValueError(
                 f"failed node {wrong[0]} does not exist: nodes are 0 to {self.num_nodes - 1}."
             )
-        alive[away] = False
+        alive[out] = False
         return np.flatnonzero(alive)
 
     def segments(self, failed: Collection[int]) -> list[list[int]]:
@@ -110,7 +114,7 @@ class _KHop(abc.ABC):
 
 
 @dataclass(frozen=True)
-class KHopRing(_KHop):
+class KHopRing(_KHopFabric):
     """N nodes in a circle, each wired to the K before it and the K after it.
 
     >>> KHopRing(num_nodes=9, hops=2).segments(failed={2, 3, 6})
@@ -122,7 +126,7 @@ class KHopRing(_KHop):
     num_nodes: int
     hops: int
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 1 <= self.hops <= (self.num_nodes - 1) // 2:
             raise ValueError(
                 f"hops={self.hops} does not fit a ring of num_nodes={self.num_nodes}: "
@@ -137,7 +141,7 @@ class KHopRing(_KHop):
     def shift(self, node: int, step: int) -> int:
         return (node + step) % self.num_nodes
 
-    def walk(self, failed: Collection[int]) -> tuple[np.ndarray, np.ndarray]:
+    def walk(self, failed: Collection[int]) -> tuple[Ints, Ints]:
         nodes = self.healthy(failed)
         if not nodes.size:
             return nodes, nodes
@@ -148,7 +152,7 @@ class KHopRing(_KHop):
 
 
 @dataclass(frozen=True)
-class KHopLine(_KHop):
+class KHopLine(_KHopFabric):
     """N nodes in a row, each wired to the K before it and the K after it.
 
     >>> KHopLine(num_nodes=9, hops=2).segments(failed={2, 3, 6})
@@ -158,7 +162,7 @@ class KHopLine(_KHop):
     num_nodes: int
     hops: int
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.num_nodes < 1 or self.hops < 1:
             raise ValueError(
                 f"a line of num_nodes={self.num_nodes} with hops={self.hops} does not exist: "
@@ -171,7 +175,7 @@ class KHopLine(_KHop):
     def shift(self, node: int, step: int) -> int | None:
         return node + step if 0 <= node + step < self.num_nodes else None
 
-    def walk(self, failed: Collection[int]) -> tuple[np.ndarray, np.ndarray]:
+    def walk(self, failed: Collection[int]) -> tuple[Ints, Ints]:
         nodes = self.healthy(failed)
         if not nodes.size:
             return nodes, nodes
@@ -179,6 +183,21 @@ class KHopLine(_KHop):
 
 
 Topology = KHopRing | KHopLine
+
+
+def bundles_for(hops: int) -> int:
+    """OCSTrx bundles that a node needs: K, but two for K = 1, since each side needs its own."""
+    return max(2, hops)
+
+
+def check_bundles(hops: int, gpus_per_node: int) -> None:
+    """Raises unless a node has a place between two GPUs for each of its bundles."""
+    if gpus_per_node < bundles_for(hops):
+        raise ValueError(
+            f"hops={hops} needs {bundles_for(hops)} OCSTrx bundles in a node, but a node of "
+            f"gpus_per_node={gpus_per_node} has room for {gpus_per_node}: lower hops or use "
+            "larger nodes."
+        )
 
 
 def bundle_position(bundle: int, gpus_per_node: int) -> int:
@@ -196,9 +215,8 @@ def ring_order(nodes: Sequence[int], gpus_per_node: int) -> list[Gpu]:
     node, then back.
 
     This is the order of every ring of K <= 2. With K >= 3 a ring may open other bundles and split
-    its nodes
-    elsewhere: `gpu_order` knows. R = 1 has no ring of several nodes, for out and back need a GPU
-      each.
+    its nodes elsewhere; `gpu_order` gives the order of any ring. R = 1 has no ring of several
+    nodes, because the way out and the way back need a GPU each.
 
     >>> ring_order(["a", "b"], gpus_per_node=2)
     [('a', 0), ('b', 0), ('b', 1), ('a', 1)]
@@ -219,14 +237,15 @@ def gpu_order(topology: Topology, nodes: Sequence[int], gpus_per_node: int) -> l
     [(0, 0), (3, 1), (3, 2), (3, 3), (3, 0), (0, 1), (0, 2), (0, 3)]
     """
     check_ring_size(nodes, gpus_per_node)
-    peer = {}  # open position -> the open position it faces
+    peer: dict[Gpu, Gpu] = {}  # open position -> the open position it faces
     for a, b in zip(nodes, nodes[1:], strict=False):
         ends = [
             (x, bundle_position(topology.port(x, y).bundle, gpus_per_node))
             for x, y in ((a, b), (b, a))
         ]
         peer |= dict(zip(ends, ends[::-1], strict=True))
-    order, here = [], (nodes[0], 0)
+    order: list[Gpu] = []
+    here = nodes[0], 0
     while len(order) < len(nodes) * gpus_per_node:
         order.append(here)
         node, gpu = peer.get(here, here)
@@ -235,9 +254,10 @@ def gpu_order(topology: Topology, nodes: Sequence[int], gpus_per_node: int) -> l
 
 
 def check_ring_size(nodes: Sequence[int], gpus_per_node: int) -> None:
+    """Raises unless the GPUs of these nodes can form a ring."""
     if gpus_per_node < 1 or not nodes or (gpus_per_node == 1 and len(nodes) > 1):
         raise ValueError(
             f"{len(nodes)} nodes of {gpus_per_node} GPUs form no ring: the way out and the way "
-            "back need a GPU "
-            f"each in every node, so take nodes of at least 2 or keep every group inside one node."
+            "back need a GPU each in every node, so take nodes of at least 2 or keep every group "
+            "inside one node."
         )

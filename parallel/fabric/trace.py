@@ -15,8 +15,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from parallel.fabric.trace_json import TraceLine, read_events
+from parallel.fabric.topology import Bools, Ints
+from parallel.fabric.trace_json import TraceLine, read_lines
+
+Floats = npt.NDArray[np.float64]
 
 GPUS_PER_SERVER = 8  # a node of the published trace
 NUM_SERVERS = 400  # of the published trace; 231 of them fail at least once
@@ -33,9 +37,9 @@ class Trace(NamedTuple):
 
     num_nodes: int
     days: float
-    node: np.ndarray
-    start: np.ndarray
-    end: np.ndarray
+    node: Ints
+    start: Floats
+    end: Floats
 
     @property
     def faulty_share(self) -> float:
@@ -47,9 +51,9 @@ class Trace(NamedTuple):
 class Timeline(NamedTuple):
     """State t begins on day[t] and lasts[t] days; alive[t, n] tells whether node n is there."""
 
-    day: np.ndarray
-    lasts: np.ndarray
-    alive: np.ndarray
+    day: Floats
+    lasts: Floats
+    alive: Bools
 
 
 def read_trace(path: str | Path, num_nodes: int = NUM_SERVERS, days: float = DAYS) -> Trace:
@@ -72,53 +76,54 @@ def parse_trace(data: bytes, num_nodes: int = NUM_SERVERS, days: float = DAYS) -
     """
     if num_nodes < 1 or not 0 < days < math.inf:
         raise ValueError(f"num_nodes={num_nodes} and days={days} must be positive.")
-    faults = _pair(read_events(data), days)
+    faults = _pair(read_lines(data), days)
     names = {
         name: number for number, name in enumerate(dict.fromkeys(name for name, _, _ in faults))
     }
     if len(names) > num_nodes:
         raise ValueError(
-            f"the trace names {len(names)} nodes, but the cluster has num_nodes={num_nodes}; raise "
-            "it."
+            f"the trace names {len(names)} nodes, but the cluster has num_nodes={num_nodes}; "
+            "raise it."
         )
     return _merge(num_nodes, days, [(names[name], start, end) for name, start, end in faults])
 
 
-def _pair(events: Iterable[TraceLine], days: float) -> list[tuple[str, float, float]]:
+def _pair(lines: Iterable[TraceLine], days: float) -> list[tuple[str, float, float]]:
     """(node, first day, last day) of every fault, by first day."""
-    begun: dict[tuple, TraceLine] = {}
+    begun: dict[tuple[str, tuple[str, str, str]], TraceLine] = {}
     faults, last = [], days
-    for event in sorted(events, key=lambda event: event.day):
-        same, last = (event.node, event.fault), max(last, event.day)
-        if event.starts and same in begun:
+    for line in sorted(lines, key=lambda line: line.day):
+        same, last = (line.node, line.fault), max(last, line.day)
+        name = f"line {line.line}: node {reprlib.repr(line.node)}"
+        if line.starts and same in begun:
             raise ValueError(
-                f"line {event.line}: node {reprlib.repr(event.node)} cannot start this fault "
-                "again: it started on "
-                f"line {begun[same].line} and has not ended."
+                f"{name} cannot start this fault again: it started on line {begun[same].line} "
+                "and has not ended."
             )
-        if event.starts:
-            begun[same] = event
+        if line.starts:
+            begun[same] = line
         elif same in begun:
-            faults.append((event.node, begun.pop(same).day, event.day))
+            faults.append((line.node, begun.pop(same).day, line.day))
         else:
-            raise ValueError(
-                f"line {event.line}: node {reprlib.repr(event.node)} ends a fault that it did not "
-                "start."
-            )
-    faults += [(event.node, event.day, last) for event in begun.values()]
+            raise ValueError(f"{name} ends a fault that it did not start.")
+    faults += [(line.node, line.day, last) for line in begun.values()]
     return sorted(faults, key=lambda fault: fault[1])
 
 
 def _merge(num_nodes: int, days: float, faults: Iterable[tuple[int, float, float]]) -> Trace:
     """Overlapping faults of a node become one outage."""
-    outages: list[list] = []
+    nodes: list[int] = []
+    starts: list[float] = []
+    ends: list[float] = []
     for node, start, end in sorted(faults):
-        if outages and outages[-1][0] == node and start <= outages[-1][2]:
-            outages[-1][2] = max(end, outages[-1][2])
+        if nodes and nodes[-1] == node and start <= ends[-1]:
+            ends[-1] = max(end, ends[-1])
         else:
-            outages.append([node, start, end])
-    node, start, end = np.array(outages, float).reshape(-1, 3).T
-    return Trace(num_nodes, days, node.astype(np.int64), start, end)
+            nodes.append(node)
+            starts.append(start)
+            ends.append(end)
+    outages = np.array(nodes, np.int64), np.array(starts, float), np.array(ends, float)
+    return Trace(num_nodes, days, *outages)
 
 
 def pick(trace: Trace, num_nodes: int, rng: np.random.Generator) -> Trace:
@@ -166,7 +171,7 @@ class Rates:
     mttr: float
     median_repair: float | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not (self.mtbf > 0 and self.mttr > 0 and math.isfinite(self.mtbf + self.mttr)):
             raise ValueError(
                 f"mtbf={self.mtbf} and mttr={self.mttr} must be positive numbers of days."
@@ -191,14 +196,14 @@ class Rates:
             low, high = (middle, high) if ratio > wanted else (low, middle)
         return low
 
-    def repairs(self, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    def repairs(self, shape: tuple[int, ...], rng: np.random.Generator) -> Floats:
+        """Lengths of outages, in days."""
         return self.mttr / math.gamma(1 + 1 / self.shape) * rng.weibull(self.shape, shape)
 
 
 # Fitted to the published trace, for its servers of 8 GPUs; 2.3 % of them are faulty in the mean.
-# The shape is 0.43
-# and the standard deviation of repairs 15 days (of the trace, 14.2). Real faults come in bursts
-# and in bad months, which these rates do not know.
+# The shape is 0.43 and the standard deviation of repairs 15 days (of the trace, 14.2). Real faults
+# come in bursts and in bad months, which these rates do not model.
 PUBLISHED = Rates(mtbf=233.5, mttr=5.535, median_repair=0.850)
 
 
@@ -219,10 +224,8 @@ def random_trace(num_nodes: int, days: float, rates: Rates, rng: np.random.Gener
     history = 2 * (rates.mtbf + rates.mttr)
     starts, ends = np.empty((num_nodes, 0)), np.full((num_nodes, 1), -history)
     while ends[:, -1].min() < days:
-        up, repair = (
-            rng.exponential(rates.mtbf, (num_nodes, 16)),
-            rates.repairs((num_nodes, 16), rng),
-        )
+        up = rng.exponential(rates.mtbf, (num_nodes, 16))
+        repair = rates.repairs((num_nodes, 16), rng)
         ends = np.hstack([ends, ends[:, -1:] + np.cumsum(up + repair, axis=1)])
         starts = np.hstack([starts, ends[:, -16:] - repair])
     node, outage = np.nonzero((starts < days) & (ends[:, 1:] > 0))
@@ -232,11 +235,8 @@ def random_trace(num_nodes: int, days: float, rates: Rates, rng: np.random.Gener
 def timeline(trace: Trace) -> Timeline:
     """Every stretch of time in which nothing changes, from day 0 to the last."""
     inside = trace.start < trace.days
-    node, start, end = (
-        trace.node[inside],
-        trace.start[inside],
-        trace.end[inside].clip(max=trace.days),
-    )
+    node, start = trace.node[inside], trace.start[inside]
+    end = trace.end[inside].clip(max=trace.days)
     day = np.unique(np.concatenate([[0.0, trace.days], start, end]))
     change = np.zeros((len(day), trace.num_nodes), np.int8)
     np.add.at(change, (np.searchsorted(day, start), node), 1)
@@ -245,7 +245,7 @@ def timeline(trace: Trace) -> Timeline:
     return Timeline(day[:-1], np.diff(day), away == 0)
 
 
-def iid_faults(num_nodes: int, ratio: float, sets: int, rng: np.random.Generator) -> np.ndarray:
+def iid_faults(num_nodes: int, ratio: float, sets: int, rng: np.random.Generator) -> Bools:
     """alive[set, node]: every node is faulty with probability `ratio`, on its own."""
     if not 0 <= ratio <= 1:
         raise ValueError(f"fault_ratio={ratio} is no share of nodes: it must lie between 0 and 1.")

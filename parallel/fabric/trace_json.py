@@ -1,4 +1,4 @@
-"""The events of a fault trace: JSON, read so that every complaint names its line."""
+"""The JSON of a fault trace, read so that every complaint names its line."""
 
 import json
 import math
@@ -14,23 +14,25 @@ SPACE = re.compile(r"[ \t\r\n]*")
 
 
 class TraceLine(NamedTuple):
-    line: int
+    """A fault of a node starts or ends."""
+
+    line: int  # of the file
     node: str
     day: float
     starts: bool
     fault: tuple[str, str, str]
 
 
-def read_events(data: bytes) -> list[TraceLine]:
-    """All events of a trace in the order of the file; keys that a trace does not need are left
-    alone.
+def read_lines(data: bytes) -> list[TraceLine]:
+    """All lines of a trace in the order of the file; keys that a trace does not need are passed
+    over.
     """
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise ValueError(f"line {line}: byte {error.start} is not UTF-8 text.") from error
-    return [_event(line, element) for line, element in elements(text)]
+    return [_trace_line(line, element) for line, element in elements(text)]
 
 
 def elements(text: str) -> Iterator[tuple[int, object]]:
@@ -66,21 +68,27 @@ def _expect(text: str, at: int, wanted: str) -> tuple[str, int]:
     """The next character, which must be one of those wanted, and where the text goes on behind
     it.
     """
-    at = SPACE.match(text, at).end()
+    at = _past_space(text, at)
     found = text[at : at + 1]
     if not found or found not in wanted:
         what = repr(found) if found else "the end of the file"
         raise ValueError(
             f"{_line(text, at)}: found {what} where {' or '.join(map(repr, wanted))} belongs."
         )
-    return found, SPACE.match(text, at + 1).end()
+    return found, _past_space(text, at + 1)
+
+
+def _past_space(text: str, at: int) -> int:
+    space = SPACE.match(text, at)
+    assert space is not None, "no space is a match, too"
+    return space.end()
 
 
 def _line(text: str, at: int) -> str:
     return f"line {text.count(chr(10), 0, at) + 1}"
 
 
-def _once(pairs: list[tuple[str, object]]) -> dict:
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     event = dict(pairs)
     if len(event) < len(pairs):
         keys = [key for key, _ in pairs]
@@ -92,7 +100,7 @@ def _no_number(name: str) -> None:
     raise ValueError(f"has {name} where a number belongs")
 
 
-def _event(line: int, event: object) -> TraceLine:
+def _trace_line(line: int, event: object) -> TraceLine:
     def refuse(found: object, wanted: str) -> ValueError:
         return ValueError(f"line {line}: found {reprlib.repr(found)}, but {wanted}.")
 
@@ -112,4 +120,5 @@ def _event(line: int, event: object) -> TraceLine:
         isinstance(fault.get(key), str) for key in FAULT_KEYS
     ):
         raise refuse(fault, f"fault_type must hold a text for each of {', '.join(FAULT_KEYS)}")
-    return TraceLine(line, node, day, kind == KINDS[0], tuple(fault[key] for key in FAULT_KEYS))
+    level, kind_of_fault, words = (fault[key] for key in FAULT_KEYS)
+    return TraceLine(line, node, day, kind == KINDS[0], (level, kind_of_fault, words))

@@ -5,32 +5,54 @@ An OCSTrx has three paths, one of which is on: main and backup lead out of the n
 loopback joins its own two halves of lanes. Eight of them make a bundle. Bundle position g of a
 node:
 
-    GPU g      lanes 0-3 of each of the 8 ──┐                    loopback: lane l <-> lane l + 4
-    GPU g + 1  lanes 4-7 of each of the 8 ──┴─ OCSTrx x 8        fibre:    lane l <-> the peer's lane l + 4
+    GPU g      lanes 0-3 of each of the 8 ─┐              loopback: lane l <-> lane l + 4
+    GPU g + 1  lanes 4-7 of each of the 8 ─┴─ OCSTrx x 8  fibre:    lane l <-> the peer's lane l + 4
 
 Either way light that leaves a GPU upwards (lanes 0-3) arrives at a GPU from below (lanes 4-7). So
 a walk always ascends through a node's GPUs, and a ring is found by following it.
 """
 
 import dataclasses
+import enum
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from parallel.fabric.detour import Damage
-from parallel.fabric.topology import Gpu, Port, Topology, bundle_position
+from parallel.fabric.topology import (
+    Bools,
+    Gpu,
+    Nodes,
+    Port,
+    Topology,
+    bundle_position,
+    check_bundles,
+)
+
+Codes = npt.NDArray[np.int8]
 
 PATHS = ("loopback", "main", "backup")
-HEALTH = ("working", "stuck", "dead")
+LOOPBACK = PATHS.index("loopback")
 OCSTRX_PER_BUNDLE = 8
 LANES = 8  # of an OCSTrx, 100 Gbps each; the first four belong to GPU g, the others to GPU g + 1
 SWITCH_SECONDS = 80e-6  # the hardware's part: 60 to 80 us
 CONTROL_SECONDS = 1e-3  # the controller's part; the sources give no figure, this is our assumption
 
-Ring = tuple[int, ...]
+
+class Health(enum.IntEnum):
+    """What an OCSTrx can still do: switch, carry light on one path, or nothing."""
+
+    WORKING = 0
+    STUCK = 1
+    DEAD = 2
+
+    def __str__(self) -> str:
+        return self.name.lower()
 
 
 @dataclass(frozen=True)
@@ -39,33 +61,30 @@ class OCSTrx:
 
     >>> OCSTrx().switch("main").lane(0), OCSTrx().lane(0), OCSTrx().lane(5)
     (None, 4, 1)
-    >>> OCSTrx(path="main", health="stuck").switch("loopback")
+    >>> OCSTrx(path="main", health=Health.STUCK).switch("loopback")
     Traceback (most recent call last):
     ValueError: a stuck OCSTrx stays on its main path: it cannot switch to 'loopback'.
     """
 
     path: str = "loopback"
-    health: str = "working"
+    health: Health = Health.WORKING
 
-    def __post_init__(self):
-        if self.path not in PATHS or self.health not in HEALTH:
-            raise ValueError(
-                f"an OCSTrx cannot be {self.health!r} on path {self.path!r}: its paths are "
-                f"{', '.join(PATHS)}, "
-                f"and it is {', '.join(HEALTH[:-1])} or {HEALTH[-1]}."
-            )
+    def __post_init__(self) -> None:
+        _check_path(self.path)
+        if not isinstance(self.health, Health):
+            raise ValueError(f"an OCSTrx is {', '.join(map(str, Health))}; got {self.health!r}.")
 
     def can(self, path: str) -> bool:
         """Whether it could carry light on `path`."""
-        return self.health == "working" or (self.health == "stuck" and self.path == path)
+        stays_there = self.health is Health.STUCK and self.path == path
+        return self.health is Health.WORKING or stays_there
 
     def switch(self, path: str) -> "OCSTrx":
-        if path not in PATHS:
-            raise ValueError(f"an OCSTrx has no path {path!r}: it has {', '.join(PATHS)}.")
+        """The same transceiver on another path."""
+        _check_path(path)
         if not self.can(path):
-            stays = (
-                f"stays on its {self.path} path" if self.health == "stuck" else "carries no light"
-            )
+            stuck = self.health is Health.STUCK
+            stays = f"stays on its {self.path} path" if stuck else "carries no light"
             raise ValueError(f"a {self.health} OCSTrx {stays}: it cannot switch to {path!r}.")
         return dataclasses.replace(self, path=path)
 
@@ -73,11 +92,14 @@ class OCSTrx:
         """The lane that loopback joins to `lane`; None when its light leaves over a fibre, or is
         lost.
         """
-        return (
-            (lane + LANES // 2) % LANES
-            if self.path == "loopback" and self.health != "dead"
-            else None
-        )
+        if self.path != "loopback" or self.health is Health.DEAD:
+            return None
+        return (lane + LANES // 2) % LANES
+
+
+def _check_path(path: str) -> None:
+    if path not in PATHS:
+        raise ValueError(f"an OCSTrx has no path {path!r}: it has {', '.join(PATHS)}.")
 
 
 class Command(NamedTuple):
@@ -92,7 +114,7 @@ class Command(NamedTuple):
 class Switching:
     """What brings the fabric from its present state to `rings`: commands that run side by side."""
 
-    rings: tuple[Ring, ...]
+    rings: tuple[Nodes, ...]
     failed: frozenset[int]
     commands: tuple[Command, ...]
     seconds: float
@@ -122,85 +144,84 @@ class Switchboard:
     def __init__(
         self, topology: Topology, gpus_per_node: int, control_seconds: float = CONTROL_SECONDS
     ):
-        if (
-            topology.num_nodes > 1 and gpus_per_node < topology.num_bundles
-        ):  # a lone node needs none
-            raise ValueError(
-                f"hops={topology.hops} needs {topology.num_bundles} OCSTrx bundles in a node, but "
-                "a node of "
-                f"gpus_per_node={gpus_per_node} has room for {gpus_per_node}: lower hops or use "
-                "larger nodes."
-            )
-        self.topology, self.gpus_per_node, self.control_seconds = (
-            topology,
-            gpus_per_node,
-            control_seconds,
-        )
+        if topology.num_nodes > 1:  # a lone node needs no bundle
+            check_bundles(topology.hops, gpus_per_node)
+        self.topology, self.gpus_per_node = topology, gpus_per_node
+        self.control_seconds = control_seconds
         self.bundle_at = {bundle_position(b, gpus_per_node): b for b in range(topology.num_bundles)}
         shape = topology.num_nodes, topology.num_bundles, OCSTRX_PER_BUNDLE
-        self.paths = np.zeros(shape, np.int8)  # indices into PATHS
-        self.health = np.zeros(shape, np.int8)  # indices into HEALTH
+        self.paths: Codes = np.full(shape, LOOPBACK, np.int8)  # indices into PATHS
+        self.health: Codes = np.full(shape, Health.WORKING, np.int8)
         self.cut_fibres: set[frozenset[int]] = set()
         self.failed: frozenset[int] = frozenset()
-        self.preloaded: set[Ring] = set()
+        self.preloaded: set[Nodes] = set()
 
     def preload(self, rings: Iterable[Sequence[int]]) -> None:
         """Stores these rings' routes in their nodes, so that closing them later waits for no
         controller.
         """
-        self.preloaded.update(map(tuple, rings))
+        self.preloaded.update(tuple(ring) for ring in rings)
 
     def switch(self, rings: Iterable[Sequence[int]], failed: Collection[int] = ()) -> Switching:
         """The smallest set of commands from the present state to `rings`, and how long they take.
 
-        Nodes in no ring rest in loopback, so what is lit follows from the rings alone. `failed`
-        nodes hear no command and stay as they are. Refuses, with the reason, what the wiring
-        cannot do.
+        Nodes in no ring rest in loopback, so what is lit follows from the rings alone. Commands do
+        not reach `failed` nodes, which stay as they are.
+
+        Raises: ValueError that says why the wiring cannot form these rings.
         """
-        rings, failed = tuple(map(tuple, rings)), frozenset(failed)
-        self.topology.healthy(failed)  # refuses nodes that do not exist
-        target = np.zeros(self.paths.shape[:2], np.int8)
-        for (node, bundle), path in self._wanted(rings, failed).items():
+        wanted, out = tuple(tuple(ring) for ring in rings), frozenset(failed)
+        self.topology.healthy(out)  # refuses nodes that do not exist
+        target = np.full(self.paths.shape[:2], LOOPBACK, np.int8)
+        for (node, bundle), path in self._paths_of(wanted, out).items():
             target[node, bundle] = PATHS.index(path)
         differs = self.paths != target[:, :, None]
-        self._refuse_broken(rings, target, differs)
-        differs &= self.health == HEALTH.index("working")
-        differs[list(failed)] = False
+        self._refuse_broken(wanted, target, differs)
+        differs &= self.health == Health.WORKING
+        differs[list(out)] = False
         places = np.argwhere(differs.any(axis=2)).tolist()
         commands = tuple(
             Command(node, bundle, PATHS[target[node, bundle]]) for node, bundle in places
         )
-        touched = {node for node, _ in places}
-        slow = any(ring not in self.preloaded and not touched.isdisjoint(ring) for ring in rings)
-        seconds = SWITCH_SECONDS + slow * self.control_seconds if commands else 0.0
-        return Switching(rings, failed, commands, seconds)
+        return Switching(wanted, out, commands, self._seconds(wanted, commands))
+
+    def _seconds(self, rings: Iterable[Nodes], commands: Sequence[Command]) -> float:
+        """The controllers take part where a ring changes whose route its nodes do not hold."""
+        touched = {command.node for command in commands}
+        changed = {ring for ring in rings if not touched.isdisjoint(ring)}
+        if not commands:
+            return 0.0
+        if changed <= self.preloaded:
+            return SWITCH_SECONDS
+        return SWITCH_SECONDS + self.control_seconds
 
     def apply(self, switching: Switching) -> Switching:
         """Carries the commands out; a stuck or dead OCSTrx ignores them."""
         for node, bundle, path in switching.commands:
-            working = self.health[node, bundle] == HEALTH.index("working")
+            working = self.health[node, bundle] == Health.WORKING
             self.paths[node, bundle, working] = PATHS.index(path)
         self.failed = switching.failed
         return switching
 
     def ocstrx(self, node: int, bundle: int, module: int) -> OCSTrx:
+        """One of the eight of a bundle."""
         at = node, bundle, module
-        return OCSTrx(PATHS[self.paths[at]], HEALTH[self.health[at]])
+        return OCSTrx(PATHS[self.paths[at]], Health(self.health[at]))
 
     def circuits(self) -> tuple[Circuit, ...]:
         """Every two GPUs of healthy nodes that are joined now, by light or by the plain cables of
         their node.
         """
-        lanes: Counter = Counter()
+        modules: Counter[tuple[Gpu, Gpu]] = Counter()
         for node in sorted(set(range(self.topology.num_nodes)) - self.failed):
             for gpu in range(self.gpus_per_node):
                 ends = [self.follow((node, gpu), module) for module in range(OCSTRX_PER_BUNDLE)]
-                lanes.update(
+                modules.update(
                     ((node, gpu), end)
                     for end in ends
                     if end is not None and end[0] not in self.failed
                 )
-        return tuple(Circuit(a, b, modules * LANES // 2) for (a, b), modules in lanes.items())
+        return tuple(Circuit(a, b, count * LANES // 2) for (a, b), count in modules.items())
 
     def walk(self, start: Gpu, module: int = 0, lane: int = 0) -> list[Gpu]:
         """The GPUs that one lane passes from `start` upwards, until it is back or its light is
@@ -222,12 +243,10 @@ class Switchboard:
         bundle = self.bundle_at.get(position)
         if bundle is not None:
             here = self.ocstrx(node, bundle, module)
+            if here.health is Health.DEAD:
+                return None
             if here.lane(lane) is None:
-                peer = (
-                    self._facing(node, Port(bundle, here.path), module)
-                    if here.health != "dead"
-                    else None
-                )
+                peer = self._facing(node, Port(bundle, here.path), module)
                 if peer is None:
                     return None
                 node, position = peer
@@ -235,19 +254,14 @@ class Switchboard:
 
     def damage(self) -> Damage:
         """What is broken now, for `place_around` to go round."""
-        ill = np.argwhere((self.health != 0).any(axis=2)).tolist()
-        paths = {
-            (node, bundle): frozenset(
-                path
-                for path in PATHS
-                if all(
-                    self.ocstrx(node, bundle, module).can(path)
-                    for module in range(OCSTRX_PER_BUNDLE)
-                )
-            )
-            for node, bundle in ill
-        }
+        broken = np.argwhere((self.health != Health.WORKING).any(axis=2)).tolist()
+        paths = {(node, bundle): self._paths_left(node, bundle) for node, bundle in broken}
         return Damage(frozenset(self.cut_fibres), paths)
+
+    def _paths_left(self, node: int, bundle: int) -> frozenset[str]:
+        """The paths that all eight OCSTrx of a bundle can take."""
+        all_of_it = [self.ocstrx(node, bundle, module) for module in range(OCSTRX_PER_BUNDLE)]
+        return frozenset(path for path in PATHS if all(one.can(path) for one in all_of_it))
 
     def _facing(self, node: int, port: Port, module: int) -> tuple[int, int] | None:
         """The node and position at the other end of a fibre, if it is whole and the OCSTrx there
@@ -258,21 +272,22 @@ class Switchboard:
             return None
         bundle, path = self.topology.port(peer, node)
         there = self.ocstrx(peer, bundle, module)
-        if there.path != path or there.health == "dead":
+        if there.path != path or there.health is Health.DEAD:
             return None
         return peer, bundle_position(bundle, self.gpus_per_node)
 
     def stick(self, node: int, bundle: int, module: int) -> None:
         """One OCSTrx no longer leaves the path it is on."""
-        self.health[node, bundle, module] = HEALTH.index("stuck")
+        self.health[node, bundle, module] = Health.STUCK
 
     def kill(self, node: int, bundle: int, module: int) -> None:
         """One OCSTrx carries no light any more."""
-        self.health[node, bundle, module] = HEALTH.index("dead")
+        self.health[node, bundle, module] = Health.DEAD
 
     def mend(self, node: int, bundle: int, module: int) -> None:
         """One OCSTrx is replaced by a new one, which starts in loopback."""
-        self.health[node, bundle, module] = self.paths[node, bundle, module] = 0
+        self.health[node, bundle, module] = Health.WORKING
+        self.paths[node, bundle, module] = LOOPBACK
 
     def cut(self, a: int, b: int) -> None:
         """The fibres between two nodes break."""
@@ -283,8 +298,8 @@ class Switchboard:
         """The fibres between two nodes are whole again."""
         self.cut_fibres.discard(frozenset((a, b)))
 
-    def _wanted(
-        self, rings: tuple[Ring, ...], failed: frozenset[int]
+    def _paths_of(
+        self, rings: tuple[Nodes, ...], failed: frozenset[int]
     ) -> dict[tuple[int, int], str]:
         """The external path that each open bundle takes, or why these rings cannot be."""
         seen: set[int] = set()
@@ -297,37 +312,31 @@ class Switchboard:
                     why = "has failed" if node in failed else "is already in a ring"
                     raise ValueError(f"ring {ring}: node {node} {why}; leave it out.")
                 seen.add(node)
-            for a, b in (
-                pair for step in zip(ring, ring[1:], strict=False) for pair in (step, step[::-1])
-            ):
+            both_ways = [pair for a, b in pairwise(ring) for pair in ((a, b), (b, a))]
+            for a, b in both_ways:
                 bundle, path = self.topology.port(a, b)
                 if (a, bundle) in wanted:
                     raise ValueError(
                         f"ring {ring} wants bundle {bundle} of node {a} twice, and it carries one "
-                        "path at a time: "
-                        f"end the ring at node {a}."
+                        f"path at a time: end the ring at node {a}."
                     )
                 wanted[a, bundle] = path
         return wanted
 
-    def _refuse_broken(
-        self, rings: tuple[Ring, ...], target: np.ndarray, differs: np.ndarray
-    ) -> None:
+    def _refuse_broken(self, rings: tuple[Nodes, ...], target: Codes, differs: Bools) -> None:
         """Raises if a ring needs a fibre that is cut, or an OCSTrx that cannot take its path."""
         for ring in rings:
-            for a, b in zip(ring, ring[1:], strict=False):
+            for a, b in pairwise(ring):
                 if frozenset((a, b)) in self.cut_fibres:
                     raise ValueError(
                         f"ring {ring}: the fibre between nodes {a} and {b} is cut; go round it."
                     )
-        stuck, dead = self.health == HEALTH.index("stuck"), self.health == HEALTH.index("dead")
-        unable = dead | (stuck & differs)
+        unable = (self.health == Health.DEAD) | ((self.health == Health.STUCK) & differs)
         members = [node for ring in rings for node in ring]
         for at, bundle, module in np.argwhere(unable[members]).tolist():
             node = members[at]
             raise ValueError(
                 f"OCSTrx {module} of bundle {bundle} of node {node} is "
-                f"{HEALTH[self.health[node, bundle, module]]} "
-                f"and cannot take the path {PATHS[target[node, bundle]]}; form rings that do not "
-                "ask it to."
+                f"{Health(self.health[node, bundle, module])} and cannot take the path "
+                f"{PATHS[target[node, bundle]]}; form rings that do not ask it to."
             )

@@ -2,12 +2,14 @@
 ideal.
 """
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parallel.fabric.baselines import KHop, architecture, waste
+from parallel.fabric.baselines import FlexibleRings, architecture
 from parallel.fabric.placement import place
 from parallel.fabric.topology import KHopLine, KHopRing
 
@@ -29,12 +31,18 @@ def groups_ref(name: str, alive: list[bool], gpus_per_node: int, tensor: int) ->
     domains = [gpus[start : start + size] for start in range(0, len(gpus), size)]
     if name in ("tpuv4", "sip_ring"):
         if tensor > size:
-            return sum(domain == [True] * size for domain in domains) // -(-tensor // size)
+            return sum(domain == [True] * size for domain in domains) // math.ceil(tensor / size)
         slices = [
             d[at : at + tensor] for d in domains for at in range(0, size // tensor * tensor, tensor)
         ]
         return slices.count([True] * tensor)
     return sum(sum(domain) // tensor for domain in domains)
+
+
+def wasted(name: str, alive, gpus_per_node: int, tensor: int):
+    """Healthy GPUs in no ring as a share of all GPUs."""
+    in_rings = architecture(name).num_groups(alive, gpus_per_node, tensor) * tensor
+    return (alive.sum(axis=-1) * gpus_per_node - in_rings) / (alive.shape[-1] * gpus_per_node)
 
 
 @st.composite
@@ -68,7 +76,7 @@ def test_khop_counts_what_place_forms_for_every_failure_set_of_nine_nodes(hops, 
     alive = (np.arange(512)[:, None] >> np.arange(9) & 1).astype(bool)
     topology = (KHopRing if wraps else KHopLine)(9, hops)
     for nodes_per_group in (2, 3):
-        counted = KHop(hops, wraps).num_groups(alive, 4, 4 * nodes_per_group)
+        counted = FlexibleRings(hops, wraps).num_groups(alive, 4, 4 * nodes_per_group)
         formed = [
             len(place(topology, np.flatnonzero(~row), nodes_per_group).groups) for row in alive
         ]
@@ -90,7 +98,7 @@ def test_khop_counts_what_place_forms_in_larger_fabrics(
     alive = np.random.default_rng(seed).random((2, num_nodes)) > ratio
     topology = (KHopRing if wraps else KHopLine)(num_nodes, hops)
     formed = [len(place(topology, np.flatnonzero(~row), nodes_per_group).groups) for row in alive]
-    assert KHop(hops, wraps).num_groups(alive, 4, 4 * nodes_per_group).tolist() == formed
+    assert FlexibleRings(hops, wraps).num_groups(alive, 4, 4 * nodes_per_group).tolist() == formed
 
 
 @settings(max_examples=60)
@@ -99,19 +107,17 @@ def test_big_switch_is_never_beaten_and_longer_reach_never_wastes_more(state):
     alive, gpus_per_node, tensor = state
     if alive.shape[1] < 9:
         return
-    wasted = {name: waste(architecture(name), alive, gpus_per_node, tensor) for name in NAMES}
-    assert all((wasted["big_switch"] <= other).all() for other in wasted.values())
-    reach = [
-        waste(architecture(f"khop{hops}"), alive, gpus_per_node, tensor) for hops in (1, 2, 3, 4)
-    ]
+    shares = {name: wasted(name, alive, gpus_per_node, tensor) for name in NAMES}
+    assert all((shares["big_switch"] <= other).all() for other in shares.values())
+    reach = [wasted(f"khop{hops}", alive, gpus_per_node, tensor) for hops in (1, 2, 3, 4)]
     assert all((longer <= shorter).all() for shorter, longer in zip(reach, reach[1:], strict=False))
-    assert all((share >= 0).all() for share in wasted.values())
+    assert all((share >= 0).all() for share in shares.values())
 
 
 def test_what_the_remainders_of_domains_cost_without_a_fault():
     alive = np.ones(720, bool)
     lost = {
-        (name, t): round(float(waste(architecture(name), alive, 4, t)), 4)
+        (name, t): round(float(wasted(name, alive, 4, t)), 4)
         for name in NAMES
         for t in (16, 32, 64)
     }

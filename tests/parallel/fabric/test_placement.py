@@ -266,7 +266,7 @@ def test_small_groups_are_refused():
 def test_a_live_placement_refuses_what_cannot_happen():
     live = LivePlacement(KHopLine(4, 1), {2}, 1)
     for act, node, message in [
-        (live.lose, 2, "node 2 is away already"),
+        (live.lose, 2, "node 2 is lost already"),
         (live.back, 1, "node 1 is there already"),
         (live.lose, 4, "there is no node 4: nodes are 0 to 3"),
     ]:

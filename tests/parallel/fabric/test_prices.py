@@ -44,5 +44,5 @@ def test_idle_gpus_are_paid_for():
 
 @pytest.mark.parametrize("name", ["sip_ring", "big_switch", "khop5"])
 def test_no_price_is_invented(name):
-    with pytest.raises(ValueError, match="no price is known|hops=5 needs 5 bundles"):
+    with pytest.raises(ValueError, match="no price is known|hops=5 needs 5 OCSTrx bundles"):
         interconnect(name)

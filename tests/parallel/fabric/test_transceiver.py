@@ -8,6 +8,7 @@ from parallel.fabric.transceiver import (
     OCSTRX_PER_BUNDLE,
     PATHS,
     SWITCH_SECONDS,
+    Health,
     OCSTrx,
     Switchboard,
 )
@@ -29,7 +30,7 @@ def test_an_ocstrx_has_one_path_on_and_reaches_every_other():
     with pytest.raises(
         ValueError, match="a dead OCSTrx carries no light: it cannot switch to 'main'"
     ):
-        OCSTrx(health="dead").switch("main")
+        OCSTrx(health=Health.DEAD).switch("main")
     with pytest.raises(ValueError, match="has no path 'sideways'"):
         OCSTrx().switch("sideways")
 
