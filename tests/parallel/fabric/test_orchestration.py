@@ -1,4 +1,4 @@
-"""Orchestration: aligned exactly, never worse than the paper's algorithm or the greedy one."""
+"""Orchestration is never worse than the paper's algorithm or the greedy one."""
 
 import itertools
 from functools import cache
@@ -8,95 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parallel.fabric.alignment import NEVER, align
-from parallel.fabric.dcn import FatTree, Job, crossings, traffic
+from parallel.fabric.alignment import NEVER
+from parallel.fabric.dcn import FatTree, Job
 from parallel.fabric.orchestration import ALGORITHMS, orchestrate
 from parallel.fabric.placement import place
 from parallel.fabric.topology import KHopLine, KHopRing
 from parallel.fabric.transceiver import Switchboard
 
 
-def paths_ref(alive: np.ndarray, start: int, m: int, reach: int) -> list[tuple[int, ...]]:
-    """Every group of one row that begins at `start` or behind it."""
-    paths = [(column,) for column in range(start, alive.size) if alive[column]]
-    for _ in range(m - 1):
-        paths = [
-            (*path, column)
-            for path in paths
-            for column in range(path[-1] + 1, min(alive.size, path[-1] + reach + 1))
-            if alive[column]
-        ]
-    return paths
-
-
-def align_ref(alive: np.ndarray, m: int, reach: int) -> dict[int, int]:
-    """The fewest crossing ranks of n sets, by trying every set after every other."""
-
-    @cache
-    def best(a: int, b: int) -> dict[int, int]:
-        fewest = {0: 0}
-        for group_a in paths_ref(alive[0], a, m, reach):
-            for group_b in paths_ref(alive[1], b, m, reach):
-                crossing = sum(x != y for x, y in zip(group_a, group_b, strict=True))
-                for n, rest in best(group_a[-1] + 1, group_b[-1] + 1).items():
-                    fewest[n + 1] = min(fewest.get(n + 1, NEVER), crossing + rest)
-        return fewest
-
-    return best(0, 0)
-
-
-def test_two_rows_are_aligned_as_well_as_can_be():
-    random = np.random.default_rng(0)
-    for _ in range(40):
-        columns, m, reach = (
-            random.integers(2, 10),
-            int(random.integers(1, 4)),
-            int(random.integers(1, 4)),
-        )
-        alive = random.random((2, columns)) > random.random() / 2
-        sweep = align(alive, m, reach)
-        fewest = {n: int(crossing) for n, crossing in enumerate(sweep.crossing) if crossing < NEVER}
-        assert fewest == align_ref(alive, m, reach)
-        for n, crossing in fewest.items():
-            sets = sweep.sets(n)
-            assert len(sets) == n
-            assert sum(x != y for a, b in sets for x, y in zip(a, b, strict=True)) == crossing
-
-
-def test_one_fault_costs_one_node_of_the_other_row_and_no_crossing():
-    alive = np.ones((2, 9), bool)
-    alive[0, 3] = False
-    sweep = align(alive, m=4, reach=2)
-    assert sweep.crossing.tolist() == [0, 0, 0]
-    assert sweep.sets(2) == [([0, 1, 2, 4], [0, 1, 2, 4]), ([5, 6, 7, 8], [5, 6, 7, 8])]
-    assert align(alive, m=8, reach=2).crossing.tolist() == [0, 0]
-    alive[1, 5] = False
-    assert align(alive, m=8, reach=2).crossing.tolist() == [0, 2]
-
-
-def test_traffic_by_hand():
-    tree = FatTree(
-        num_nodes=8, nodes_per_tor=2
-    )  # ToRs 0 to 3: nodes 0 and 4, 1 and 5, 2 and 6, 3 and 7
-    job = Job(num_groups=4, peers=2)
-    below = traffic(tree, job, np.array([[0, 1], [4, 5], [2, 3], [6, 7]]))
-    assert (below.peers_cross, below.replicas_cross) == (0, 1)
-    assert below.cross_tor == job.replica_bytes / (job.peer_bytes + job.replica_bytes)
-    beside = traffic(tree, job, np.array([[0, 1], [2, 3], [4, 5], [6, 7]]))
-    assert (beside.peers_cross, beside.replicas_cross) == (1, 0)
-    assert traffic(tree, job, np.array([[0, 1], [4, 6]])).peers_cross == 0.5
-    assert traffic(tree, job, np.empty((0, 2), int)).cross_tor_of_all == 0
-
-
-def test_hops_between_tors_are_counted_once_per_tor():
-    assert crossings(np.array([[5, 5], [5, 7], [7, 5]]), axis=1).tolist() == [0, 2, 2]
-
-
-def test_a_tree_refuses_nodes_that_do_not_fill_it():
-    with pytest.raises(
-        ValueError, match="num_nodes=10 do not fill ToRs of nodes_per_tor=4: take 8 nodes"
-    ):
-        FatTree(num_nodes=10, nodes_per_tor=4)
+def test_an_algorithm_that_is_not_known_is_refused():
     with pytest.raises(
         ValueError, match="there is no algorithm 'best': take one of greedy, paper, ours"
     ):

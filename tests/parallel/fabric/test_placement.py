@@ -5,10 +5,10 @@ from functools import cache
 
 import numpy as np
 import pytest
+from fabric_worlds import worlds
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parallel.fabric.live import LivePlacement
 from parallel.fabric.placement import Placement, place, rearrange, rings_changed
 from parallel.fabric.topology import KHopLine, KHopRing, gpu_order
 from parallel.fabric.transceiver import LANES, OCSTRX_PER_BUNDLE, Switchboard
@@ -100,18 +100,6 @@ def test_every_failure_set_of_larger_worlds_too(num_nodes):
     check_small_worlds(num_nodes)
 
 
-@st.composite
-def worlds(draw, largest: int = 40):
-    """A fabric, its failed nodes, and a group size."""
-    num_nodes = draw(st.integers(3, largest))
-    if draw(st.booleans()):
-        topology = KHopRing(num_nodes, draw(st.integers(1, min(5, (num_nodes - 1) // 2))))
-    else:
-        topology = KHopLine(num_nodes, draw(st.integers(1, 5)))
-    failed = draw(st.frozensets(st.integers(0, num_nodes - 1), max_size=num_nodes))
-    return topology, failed, draw(st.integers(1, 6))
-
-
 @given(worlds())
 def test_no_healthy_node_is_in_two_rings_and_no_failed_one_in_any(world):
     topology, failed, m = world
@@ -161,61 +149,6 @@ def test_nothing_changes_where_nothing_happened(world):
     assert rearrange(placement, topology, failed, m) == placement
 
 
-@settings(max_examples=60)
-@given(worlds(), st.lists(st.integers(0, 39), max_size=25))
-def test_a_live_placement_does_what_rearranging_does(world, flips):
-    topology, failed, m = world
-    live = LivePlacement(topology, failed, m)
-    before = live.placement()
-    assert set(before.groups) == set(place(topology, failed, m).groups)
-    for node in (flip % topology.num_nodes for flip in flips):
-        change = live.back(node) if node in failed else live.lose(node)
-        failed = failed ^ {node}
-        after = live.placement()
-        assert set(change.ended) == set(before.groups) - set(after.groups)
-        assert set(change.formed) == set(after.groups) - set(before.groups)
-        assert len(live) == len(after.groups) == len(place(topology, failed, m).groups)
-        assert change.rings_changed == rings_changed(before, rearrange(before, topology, failed, m))
-        before = after
-
-
-@pytest.mark.parametrize("topology", [KHopLine(17, 2), KHopRing(17, 2), KHopRing(17, 3)], ids=str)
-def test_any_two_losses_leave_the_most_groups(topology):
-    for pair, m in itertools.product(itertools.permutations(range(0, 17, 2), 2), (3, 4)):
-        live, failed = LivePlacement(topology, (), m), set()
-        for node in pair:
-            live.lose(node)
-            failed.add(node)
-            assert len(live) == len(place(topology, failed, m).groups)
-
-
-@pytest.mark.parametrize("topology", [KHopLine(500, 2), KHopRing(500, 2)], ids=str)
-def test_a_live_placement_sees_the_whole_of_a_long_segment(topology):
-    live, before, failed = (
-        LivePlacement(topology, {400, 401}, 7),
-        place(topology, {400, 401}, 7),
-        {400, 401},
-    )
-    for node in (250, 3, 251, 399, 60):
-        failed.add(node)
-        change, after = live.lose(node), rearrange(before, topology, failed, 7)
-        assert change.rings_changed == rings_changed(before, after)
-        before = live.placement()
-        assert len(before.groups) == len(after.groups)
-
-
-@settings(max_examples=60)
-@given(worlds(), st.integers(0, 39))
-def test_a_node_that_goes_and_comes_back_leaves_the_same_number_of_rings(world, node):
-    topology, failed, m = world
-    node %= topology.num_nodes
-    live = LivePlacement(topology, failed - {node}, m)
-    groups = len(live)
-    live.lose(node)
-    live.back(node)
-    assert len(live) == groups
-
-
 def test_the_fewest_rings_change_in_small_worlds():
     """Exact but for new rings that thread through one that stays, which saves a ring once in a
     hundred times.
@@ -261,14 +194,3 @@ def test_rings_of_another_fabric_do_not_stay():
 def test_small_groups_are_refused():
     with pytest.raises(ValueError, match="nodes_per_group=0 is no group"):
         place(KHopLine(4, 1), (), 0)
-
-
-def test_a_live_placement_refuses_what_cannot_happen():
-    live = LivePlacement(KHopLine(4, 1), {2}, 1)
-    for act, node, message in [
-        (live.lose, 2, "node 2 is lost already"),
-        (live.back, 1, "node 1 is there already"),
-        (live.lose, 4, "there is no node 4: nodes are 0 to 3"),
-    ]:
-        with pytest.raises(ValueError, match=message):
-            act(node)
