@@ -14,8 +14,8 @@ from jax.sharding import Mesh
 from parallel.elastic.inject import EmulatedCluster
 from parallel.elastic.membership import Members
 from parallel.fabric.placement import Placement, place, rearrange
+from parallel.fabric.switchboard import Switchboard, Switching
 from parallel.fabric.topology import Topology
-from parallel.fabric.transceiver import Switchboard, Switching
 from parallel.spmd.mesh import Layout, make_mesh
 
 

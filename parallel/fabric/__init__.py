@@ -12,6 +12,7 @@ from parallel.fabric.faults import Fault, FaultPlan
 from parallel.fabric.live import LivePlacement
 from parallel.fabric.orchestration import Orchestration, orchestrate
 from parallel.fabric.placement import Placement, place, rearrange, rings_changed
+from parallel.fabric.switchboard import Circuit, Command, Switchboard, Switching
 from parallel.fabric.topology import (
     Gpu,
     KHopLine,
@@ -21,7 +22,7 @@ from parallel.fabric.topology import (
     gpu_order,
     ring_order,
 )
-from parallel.fabric.transceiver import Circuit, Command, Health, OCSTrx, Switchboard, Switching
+from parallel.fabric.transceiver import Health, OCSTrx
 
 __all__ = [
     # the machine

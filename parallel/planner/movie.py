@@ -10,8 +10,8 @@ from typing import NamedTuple
 from parallel.fabric.baselines import check_tensor
 from parallel.fabric.faults import Fault, FaultPlan
 from parallel.fabric.placement import Placement, rearrange, rings_changed
+from parallel.fabric.switchboard import Switchboard, Switching
 from parallel.fabric.topology import KHopRing, Nodes
-from parallel.fabric.transceiver import Switchboard, Switching
 from parallel.show.fabric import fabric_svg
 from parallel.show.places import newly_lit, settle
 from parallel.show.words import counted

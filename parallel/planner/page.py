@@ -9,7 +9,7 @@ from importlib import resources
 from string import Template
 
 from parallel.fabric.faults import FaultPlan
-from parallel.fabric.transceiver import SWITCH_SECONDS
+from parallel.fabric.switchboard import SWITCH_SECONDS
 from parallel.planner.movie import Frame
 
 

@@ -17,8 +17,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from parallel.fabric.switchboard import Circuit
 from parallel.fabric.topology import Gpu
-from parallel.fabric.transceiver import Circuit
 from parallel.spmd import hlo
 from parallel.spmd.mesh import RING_AXES
 

@@ -8,8 +8,9 @@ import pytest
 
 from parallel.fabric.detour import Damage, place_around
 from parallel.fabric.placement import place
+from parallel.fabric.switchboard import Switchboard
 from parallel.fabric.topology import KHopLine, KHopRing, gpu_order
-from parallel.fabric.transceiver import PATHS, Switchboard
+from parallel.fabric.transceiver import PATHS
 
 
 def most_groups_ref(topology, damage: Damage, m: int) -> int:

@@ -12,8 +12,8 @@ from parallel.fabric.alignment import NEVER
 from parallel.fabric.dcn import FatTree, Job
 from parallel.fabric.orchestration import ALGORITHMS, orchestrate
 from parallel.fabric.placement import place
+from parallel.fabric.switchboard import Switchboard
 from parallel.fabric.topology import KHopLine, KHopRing
-from parallel.fabric.transceiver import Switchboard
 
 
 def test_an_algorithm_that_is_not_known_is_refused():

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parallel.fabric.placement import Placement, place, rearrange, rings_changed
+from parallel.fabric.switchboard import Switchboard
 from parallel.fabric.topology import KHopLine, KHopRing, gpu_order
-from parallel.fabric.transceiver import LANES, OCSTRX_PER_BUNDLE, Switchboard
+from parallel.fabric.transceiver import LANES, OCSTRX_PER_BUNDLE
 
 
 def fabrics_of(num_nodes: int, hops: int = 3) -> list:

@@ -10,8 +10,8 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from parallel.fabric.placement import place
+from parallel.fabric.switchboard import Switchboard
 from parallel.fabric.topology import KHopLine, KHopRing, gpu_order
-from parallel.fabric.transceiver import Switchboard
 from parallel.spmd import ring
 from parallel.spmd.audit import Collective, Load, audit, foreign, loads, places, table, unlit
 from parallel.spmd.mesh import AXES, Layout, make_mesh, stand_in

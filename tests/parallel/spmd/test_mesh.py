@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from jax.sharding import AxisType
 
 from parallel.fabric.placement import place
+from parallel.fabric.switchboard import Switchboard
 from parallel.fabric.topology import KHopLine, KHopRing
-from parallel.fabric.transceiver import Switchboard
 from parallel.spmd.mesh import (
     AXES,
     DATA,

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from parallel.fabric.faults import FaultPlan
 from parallel.fabric.placement import Placement, rearrange
+from parallel.fabric.switchboard import Switchboard
 from parallel.fabric.topology import KHopRing
-from parallel.fabric.transceiver import Switchboard
 from parallel.show import svg
 from stepjax.report import page as report
 from stepjax.report import recoveries, story

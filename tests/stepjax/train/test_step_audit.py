@@ -13,8 +13,8 @@ from ringed import QUICK
 
 from configs import quickstart
 from parallel.fabric.placement import place
+from parallel.fabric.switchboard import Switchboard
 from parallel.fabric.topology import KHopRing, gpu_order
-from parallel.fabric.transceiver import Switchboard
 from parallel.spmd.audit import audit, foreign, loads, places, unlit
 from parallel.spmd.mesh import REPLICA_AXES, Layout, make_mesh
 from stepjax.train.loop import model_and_step
