@@ -52,7 +52,7 @@ class PairOfRows:
         a, d = len(self.done) - 2, self.done.shape[2] - 1  # the state with everything behind it
         while n:
             value = self.done[a + 1, n, d]
-            if d and self.done[a + 1, n, d - 1] == value:  # a column of B that nobody used
+            if d and self.done[a + 1, n, d - 1] == value:  # an unused column of B
                 d -= 1
             elif d + 1 < self.done.shape[2] and self.done[a, n, d + 1] == value:  # one of A
                 a, d = a - 1, d + 1

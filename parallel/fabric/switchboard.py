@@ -123,7 +123,7 @@ class Switchboard:
         return SWITCH_SECONDS + self.control_seconds
 
     def apply(self, switching: Switching) -> Switching:
-        """Carries the commands out; a stuck or dead OCSTrx ignores them."""
+        """Carries the commands out; a stuck or dead OCSTrx stays as it is."""
         for node, bundle, path in switching.commands:
             working = self.health[node, bundle] == Health.WORKING
             self.paths[node, bundle, working] = PATHS.index(path)

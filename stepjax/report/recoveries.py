@@ -93,7 +93,7 @@ def drawing(
 ) -> str:
     """The rings of a generation, or why they cannot be drawn."""
     if start is None:
-        return said("Nothing tells what fabric this is.", class_="note")
+        return said("The fabric is not known: events.jsonl has no start.", class_="note")
     try:
         svg = fabric_svg(
             start.num_nodes,

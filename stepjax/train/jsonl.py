@@ -1,7 +1,7 @@
 """JSON lines that survive a crash, and that are read into dataclasses.
 
-A line counts once its newline is there. So a run may die at any byte, and what it left reads as far
-as it came.
+A line counts once its newline is there. So a run may end at any byte, and its files read as far as
+they were written.
 """
 
 import dataclasses
@@ -50,7 +50,7 @@ class Log:
 
 
 def _plain(value: Any) -> Any:
-    """`value` in types that JSON knows."""
+    """`value` in the types of JSON."""
     if isinstance(value, Mapping):
         return {str(key): _plain(inside) for key, inside in value.items()}
     if getattr(value, "ndim", None) == 0:

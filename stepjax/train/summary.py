@@ -30,7 +30,7 @@ class Numbers:
     generations: int
     steps_lost: int  # steps that had to be done again
     recovery_seconds: tuple[float, ...]
-    samples_lost: int | None = None  # unknown to who does not know what a step must have seen
+    samples_lost: int | None = None  # None where it is not known which samples each step had
     samples_repeated: int | None = None
 
 
@@ -41,7 +41,7 @@ def summary(
     batch_size: int,
     steps: int,
 ) -> Numbers:
-    """What the two files tell, held against what should have been trained on.
+    """What the two files tell, compared with the samples that should have been trained on.
 
     Args:
       expected_hash: the `sample_ids_hash` that a step must have had.
@@ -60,7 +60,7 @@ def summary(
 
 
 def counts(lines: Sequence[StepLine], events: Sequence[Event]) -> Numbers:
-    """What the lines tell without knowing what they should say."""
+    """What the lines tell by themselves; which samples were lost, they do not."""
     recoveries = [event for event in events if isinstance(event, Recovery)]
     starts = [event for event in events if isinstance(event, Start)]
     in_order = sorted(lines, key=lambda line: line.step)
