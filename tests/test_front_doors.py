@@ -105,3 +105,12 @@ def test_a_star_imports_what_is_offered(door):
     names: dict[str, object] = {}
     exec(f"from {door} import *", names)
     assert names.keys() - {"__builtins__"} == set(importlib.import_module(door).__all__)
+
+
+def test_every_package_says_what_it_is():
+    tops = ("parallel", "stepjax", "configs", "launch")
+    packages = [path for top in tops for path in (ROOT / top).rglob("__init__.py")]
+    assert len(packages) > 16
+    assert [
+        str(path) for path in packages if not ast.get_docstring(ast.parse(path.read_text()))
+    ] == []

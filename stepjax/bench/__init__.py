@@ -1,0 +1,1 @@
+"""Benchmarks: what the claims of the README stand on."""

@@ -1,5 +1,1 @@
-"""Answers from trained models: `load(workdir)` opens a run."""
-
-from stepjax.infer.load import load
-
-__all__ = ["load"]
+"""Answers of a trained model: opening a run, greedy answers, transcripts."""

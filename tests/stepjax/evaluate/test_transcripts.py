@@ -12,7 +12,7 @@ from stepjax.data import sources
 from stepjax.evaluate import transcripts
 from stepjax.evaluate.error_rates import cer, wer
 from stepjax.evaluate.transcripts import Transcript
-from stepjax.infer import load
+from stepjax.infer.load import load
 from stepjax.infer.transcribe import Transcriber
 
 ROWS = 1  # so that four recordings are two programs' worth

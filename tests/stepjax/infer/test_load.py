@@ -13,14 +13,14 @@ import tiny_run
 from flax import nnx
 
 from stepjax.disk.checkpoint import named
-from stepjax.infer import load
+from stepjax.infer.load import load
 from stepjax.train.loop import model_and_step
 
 ROOT = Path(__file__).parents[3]
 
 ALONE = """
 import sys
-from stepjax.infer import load
+from stepjax.infer.load import load
 model, recipe = load(sys.argv[1])
 loaded = [name for name in sys.modules if name.startswith(("stepjax.train", "parallel"))]
 assert not loaded, loaded
