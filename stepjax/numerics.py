@@ -74,6 +74,7 @@ def facts() -> dict[str, str]:
     software = {f"software.{name}": importlib.metadata.version(name) for name in SOFTWARE}
     return {
         **{f"settings.{name}": str(value) for name, value in SETTINGS.items()},
+        "settings.NPROC": _threads(),
         "settings.XLA_FLAGS": " ".join(flag for flag in _flags() if not flag.startswith(QUIET)),
         **{f"settings.{name}": os.environ.get(name, "") for name in ENVIRONMENT},
         **software,
@@ -82,6 +83,11 @@ def facts() -> dict[str, str]:
         "machine.devices": ", ".join(sorted({device.device_kind for device in jax.devices()})),
         "machine.cpu": f"{platform.machine()} {' '.join(_vectors())}",
     }
+
+
+def _threads() -> str:
+    """Of XLA's pool on CPUs: XLA splits some products over them, and then adds the parts."""
+    return os.environ.get("NPROC") or str(len(os.sched_getaffinity(0)))
 
 
 def _flags() -> list[str]:

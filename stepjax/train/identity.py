@@ -41,12 +41,16 @@ def take_up(workdir: Path, config: ConfigDict, splits: Splits, fit: Callable[[],
     Raises:  ValueError, in one sentence that names what is missing, damaged or not as it was.
     """
     begun = bool(checkpoint.steps(workdir / "checkpoints"))
-    _keep_config(workdir, json.loads(config.to_json_best_effort()), begun)
+    settings = json.loads(config.to_json_best_effort())
+    _check_config(workdir, settings, begun)
     folder = workdir / RECIPE
-    if not begun and not folder.exists():
+    if not begun and not (workdir / IDENTITY).exists():
+        if folder.exists():  # a process that was killed may have fitted it to another corpus
+            sealed.remove(folder)
         fit().save(folder)
     recipe = Recipe.load(folder)
     _keep_identity(workdir, of(splits, folder), begun)
+    replace(workdir / CONFIG, json.dumps(settings, indent=1) + "\n")
     return recipe
 
 
@@ -60,17 +64,14 @@ def of(splits: Splits, recipe: Path) -> dict[str, str]:
     }
 
 
-def _keep_config(workdir: Path, now: dict[str, Any], begun: bool) -> None:
-    path = workdir / CONFIG
-    before = _before(path, begun)
+def _check_config(workdir: Path, now: dict[str, Any], begun: bool) -> None:
+    before = _before(workdir / CONFIG, begun)
     for name, (old, new) in _differences(before, now) if before else ():
         if not _is_free(name):
             raise ValueError(
                 f"{workdir} holds a run with {name}={old!r}, and now it is {new!r}; "
                 "use another --workdir, or the old value to resume."
             )
-    if before != now:
-        replace(path, json.dumps(now, indent=1) + "\n")
 
 
 def _keep_identity(workdir: Path, now: dict[str, str], begun: bool) -> None:

@@ -1,5 +1,6 @@
 """A workdir belongs to one run: whatever would change its numbers is refused by its name."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -179,6 +180,22 @@ def test_a_run_that_was_killed_before_it_saved_anything_begins_anew(tmp_path, re
     (tmp_path / "identity.json").unlink()
     take_up(tmp_path, recipe)
     assert (tmp_path / "identity.json").exists()
+
+
+def test_a_recipe_that_a_killed_process_fitted_to_another_corpus_is_fitted_anew(tmp_path, recipe):
+    take_up(tmp_path, recipe)
+    (tmp_path / "identity.json").unlink()
+    longer = dataclasses.replace(recipe, max_tokens=recipe.max_tokens + 1)
+    assert take_up(tmp_path, longer).max_tokens == recipe.max_tokens + 1
+
+
+def test_a_refused_start_leaves_the_config_as_it_was(tmp_path, recipe):
+    begin(tmp_path, recipe)
+    path = tmp_path / "identity.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"software.jax": "another"}))
+    before = (tmp_path / "config.json").read_bytes()
+    assert "software.jax" in refusal(tmp_path, recipe, faults="lose 1 before 2")
+    assert (tmp_path / "config.json").read_bytes() == before
 
 
 def test_equal_runs_have_equal_identities(tmp_path, recipe):
