@@ -58,8 +58,11 @@ def outputs_and_gradients(forward, module, inputs, size, dim=1):
             return (out * part(weights, group, dim)).sum(), out
 
         grads, out = jax.grad(weighted_sum, has_aux=True)(params)
-        whole = jax.tree.map(lambda g, p: g if dim_of("tensor", p) is not None else jax.lax.psum(g, "tensor"),
-                             grads, partition)  # fmt: skip
+        whole = jax.tree.map(
+            lambda g, p: g if dim_of("tensor", p) is not None else jax.lax.psum(g, "tensor"),
+            grads,
+            partition,
+        )
         return out, whole
 
     parts = P(*[None] * dim, "tensor")

@@ -14,10 +14,20 @@ TOPOLOGIES = {"ring": KHopRing, "line": KHopLine}
 DTYPES = ("float32", "bfloat16")
 DIGITS_READ = ("fsdd", "heldout_below", "max_digits", "gap_seconds", "augment")
 LEAST = {
-    "steps": 1, "fabric.gpus_per_node": 1, "data.global_batch": 1, "data.microbatch": 1,
-    "model.encoder.heads": 1, "model.encoder.layers": 1, "model.decoder.heads": 1, "model.decoder.kv_heads": 1,
-    "model.decoder.layers": 1, "optimizer.warmup": 0, "checkpoint.every": 1, "checkpoint.keep": 1, "evaluate.every": 0,
-}  # fmt: skip
+    "steps": 1,
+    "fabric.gpus_per_node": 1,
+    "data.global_batch": 1,
+    "data.microbatch": 1,
+    "model.encoder.heads": 1,
+    "model.encoder.layers": 1,
+    "model.decoder.heads": 1,
+    "model.decoder.kv_heads": 1,
+    "model.decoder.layers": 1,
+    "optimizer.warmup": 0,
+    "checkpoint.every": 1,
+    "checkpoint.keep": 1,
+    "evaluate.every": 0,
+}
 
 
 def check(config: ConfigDict) -> tuple[Topology, Layout, FaultPlan]:
@@ -138,11 +148,15 @@ def _plan(config: ConfigDict, num_nodes: int) -> FaultPlan:
 def _never(fault: Fault, plan: FaultPlan, config: ConfigDict) -> str | None:
     """Why a run does not come to the moment of a fault; None if it does."""
     if fault.step >= config.steps:
-        return f"the run has steps 0 to {config.steps - 1}; set steps to more than {fault.step} or move it"
+        last = config.steps - 1
+        return f"the run has steps 0 to {last}; set steps to more than {fault.step} or move it"
     every = config.checkpoint.every
     saved = min((fault.step // every + 1) * every, config.steps) - 1
     if fault.moment == "saving" and fault.step != saved:
-        return f"with checkpoint.every={every} nothing is saved after step {fault.step}; move it to step {saved}"
+        return (
+            f"with checkpoint.every={every} nothing is saved after step {fault.step}; "
+            f"move it to step {saved}"
+        )
     if fault.moment == "recovering" and not plan.at(fault.step, "before") + plan.at(
         fault.step, "during"
     ):

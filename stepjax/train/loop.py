@@ -166,9 +166,13 @@ class Run:
             cluster.reach(self.n, "before")
             measured = self.surviving(lambda: trainer.train_on(self.n, self.arrays()))
             journal.step(
-                self.n, measured, time.perf_counter() - began, trainer.generation,
-                learning_rate=float(self.rate(self.n)), sample_ids_hash=self.feed.at(self.n).sample_ids_hash,
-            )  # fmt: skip
+                self.n,
+                measured,
+                time.perf_counter() - began,
+                trainer.generation,
+                learning_rate=float(self.rate(self.n)),
+                sample_ids_hash=self.feed.at(self.n).sample_ids_hash,
+            )
             self.n += 1
             self.note_saved()
             trainer.prepare()

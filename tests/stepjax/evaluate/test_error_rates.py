@@ -51,9 +51,17 @@ def test_silence_is_counted_as_the_docstring_says(reference, hypothesis, rate):
     assert wer(reference, hypothesis) == rate
 
 
-@pytest.mark.parametrize(("text", "plain"), [
-    ("Don’t", "dont"), ("twenty-one", "twenty one"), (" a \n b ", "a b"), ("你好。", "你好"), ("5 €", "5"), ("", ""),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("Don’t", "dont"),
+        ("twenty-one", "twenty one"),
+        (" a \n b ", "a b"),
+        ("你好。", "你好"),
+        ("5 €", "5"),
+        ("", ""),
+    ],
+)
 def test_case_and_punctuation_are_no_mistakes(text, plain):
     assert normalise(text) == plain
 

@@ -31,10 +31,17 @@ TOLERANCE = 1e-5  # of the largest magnitude of each array; reached: 2e-6
 
 # Names in the published checkpoint -> names in transformers' Qwen2-Audio.
 RENAMED = {
-    "after_norm": "layer_norm", "blocks": "layers", "attn_ln": "self_attn_layer_norm", "mlp_ln": "final_layer_norm",
-    "attn.query": "self_attn.q_proj", "attn.key": "self_attn.k_proj", "attn.value": "self_attn.v_proj",
-    "attn.out": "self_attn.out_proj", "mlp.0": "fc1", "mlp.2": "fc2",
-}  # fmt: skip
+    "after_norm": "layer_norm",
+    "blocks": "layers",
+    "attn_ln": "self_attn_layer_norm",
+    "mlp_ln": "final_layer_norm",
+    "attn.query": "self_attn.q_proj",
+    "attn.key": "self_attn.k_proj",
+    "attn.value": "self_attn.v_proj",
+    "attn.out": "self_attn.out_proj",
+    "mlp.0": "fc1",
+    "mlp.2": "fc2",
+}
 
 
 def name_in_torch(name):
@@ -49,17 +56,28 @@ def torch_model():
     """Random public modules of the tiny config's sizes."""
     c = tiny_model.config()
     encoder = transformers.Qwen2AudioEncoderConfig(
-        num_mel_bins=128, d_model=c.encoder.width, encoder_layers=c.encoder.layers,
-        encoder_attention_heads=c.encoder.heads, encoder_ffn_dim=c.encoder.hidden, max_source_positions=FRAMES // 2,
+        num_mel_bins=128,
+        d_model=c.encoder.width,
+        encoder_layers=c.encoder.layers,
+        encoder_attention_heads=c.encoder.heads,
+        encoder_ffn_dim=c.encoder.hidden,
+        max_source_positions=FRAMES // 2,
         attn_implementation="eager",
-    )  # fmt: skip
+    )
     decoder = transformers.Qwen2Config(
-        vocab_size=c.vocab, hidden_size=c.decoder.width, intermediate_size=c.decoder.hidden,
-        num_hidden_layers=c.decoder.layers, num_attention_heads=c.decoder.heads,
-        num_key_value_heads=c.decoder.kv_heads, head_dim=c.decoder.head_size, rms_norm_eps=c.decoder.norm_eps,
-        rope_theta=c.decoder.rope_theta, tie_word_embeddings=False, max_position_embeddings=64,
+        vocab_size=c.vocab,
+        hidden_size=c.decoder.width,
+        intermediate_size=c.decoder.hidden,
+        num_hidden_layers=c.decoder.layers,
+        num_attention_heads=c.decoder.heads,
+        num_key_value_heads=c.decoder.kv_heads,
+        head_dim=c.decoder.head_size,
+        rms_norm_eps=c.decoder.norm_eps,
+        rope_theta=c.decoder.rope_theta,
+        tie_word_embeddings=False,
+        max_position_embeddings=64,
         attn_implementation="eager",
-    )  # fmt: skip
+    )
     adapter = {
         "conv": torch.nn.Conv1d(c.encoder.width, c.encoder.width, 3, stride=2, padding=1),
         "linear1": torch.nn.Linear(c.encoder.width, c.adaptor_hidden),

@@ -15,9 +15,22 @@ from stepjax.model.encoder import key_mask
 from stepjax.model.group import Alone
 
 # Samples -> frames at 50 Hz, patches that stand for them, as published.
-GOLDEN = {400: (3, 1), 800: (4, 1), 1600: (6, 1), 4000: (14, 3), 8000: (26, 6), 12000: (39, 10), 16000: (51, 13),
-          24000: (76, 19), 32000: (101, 25), 48000: (151, 38), 80000: (251, 63), 160000: (501, 125),
-          400000: (1251, 313), 479680: (1500, 375)}  # fmt: skip
+GOLDEN = {
+    400: (3, 1),
+    800: (4, 1),
+    1600: (6, 1),
+    4000: (14, 3),
+    8000: (26, 6),
+    12000: (39, 10),
+    16000: (51, 13),
+    24000: (76, 19),
+    32000: (101, 25),
+    48000: (151, 38),
+    80000: (251, 63),
+    160000: (501, 125),
+    400000: (1251, 313),
+    479680: (1500, 375),
+}
 
 
 @pytest.mark.parametrize("samples", GOLDEN)
@@ -33,39 +46,71 @@ def test_lengths_are_the_published_ones(samples):
     assert heard.shape[1] >= patches
 
 
-MINI = ConfigDict(dict(
-    dtype="bfloat16", vocab=158_720, adaptor_hidden=2048,
-    encoder=dict(mels=128, width=1280, heads=20, hidden=5120, layers=32, remat=True),
-    decoder=dict(width=3584, heads=28, kv_heads=4, head_size=128, hidden=18_944, layers=28, norm_eps=1e-6,
-                 rope_theta=1e6, remat=True),
-))  # fmt: skip
+MINI = ConfigDict(
+    dict(
+        dtype="bfloat16",
+        vocab=158_720,
+        adaptor_hidden=2048,
+        encoder=dict(mels=128, width=1280, heads=20, hidden=5120, layers=32, remat=True),
+        decoder=dict(
+            width=3584,
+            heads=28,
+            kv_heads=4,
+            head_size=128,
+            hidden=18_944,
+            layers=28,
+            norm_eps=1e-6,
+            rope_theta=1e6,
+            remat=True,
+        ),
+    )
+)
 
 # Step-Audio 2 mini's tensors, {N} for every block.
 CHECKPOINT = {
     "model.embed_tokens.weight": (158720, 3584),
-    "model.layers.{N}.input_layernorm.weight": (3584,), "model.layers.{N}.post_attention_layernorm.weight": (3584,),
-    "model.layers.{N}.self_attn.q_proj.weight": (3584, 3584), "model.layers.{N}.self_attn.q_proj.bias": (3584,),
-    "model.layers.{N}.self_attn.k_proj.weight": (512, 3584), "model.layers.{N}.self_attn.k_proj.bias": (512,),
-    "model.layers.{N}.self_attn.v_proj.weight": (512, 3584), "model.layers.{N}.self_attn.v_proj.bias": (512,),
+    "model.layers.{N}.input_layernorm.weight": (3584,),
+    "model.layers.{N}.post_attention_layernorm.weight": (3584,),
+    "model.layers.{N}.self_attn.q_proj.weight": (3584, 3584),
+    "model.layers.{N}.self_attn.q_proj.bias": (3584,),
+    "model.layers.{N}.self_attn.k_proj.weight": (512, 3584),
+    "model.layers.{N}.self_attn.k_proj.bias": (512,),
+    "model.layers.{N}.self_attn.v_proj.weight": (512, 3584),
+    "model.layers.{N}.self_attn.v_proj.bias": (512,),
     "model.layers.{N}.self_attn.o_proj.weight": (3584, 3584),
-    "model.layers.{N}.mlp.gate_proj.weight": (18944, 3584), "model.layers.{N}.mlp.up_proj.weight": (18944, 3584),
+    "model.layers.{N}.mlp.gate_proj.weight": (18944, 3584),
+    "model.layers.{N}.mlp.up_proj.weight": (18944, 3584),
     "model.layers.{N}.mlp.down_proj.weight": (3584, 18944),
-    "model.norm.weight": (3584,), "lm_head.weight": (158720, 3584),
-    "encoder.conv1.weight": (1280, 128, 3), "encoder.conv1.bias": (1280,),
-    "encoder.conv2.weight": (1280, 1280, 3), "encoder.conv2.bias": (1280,),
-    "encoder.blocks.{N}.attn.query.weight": (1280, 1280), "encoder.blocks.{N}.attn.query.bias": (1280,),
+    "model.norm.weight": (3584,),
+    "lm_head.weight": (158720, 3584),
+    "encoder.conv1.weight": (1280, 128, 3),
+    "encoder.conv1.bias": (1280,),
+    "encoder.conv2.weight": (1280, 1280, 3),
+    "encoder.conv2.bias": (1280,),
+    "encoder.blocks.{N}.attn.query.weight": (1280, 1280),
+    "encoder.blocks.{N}.attn.query.bias": (1280,),
     "encoder.blocks.{N}.attn.key.weight": (1280, 1280),
-    "encoder.blocks.{N}.attn.value.weight": (1280, 1280), "encoder.blocks.{N}.attn.value.bias": (1280,),
-    "encoder.blocks.{N}.attn.out.weight": (1280, 1280), "encoder.blocks.{N}.attn.out.bias": (1280,),
-    "encoder.blocks.{N}.attn_ln.weight": (1280,), "encoder.blocks.{N}.attn_ln.bias": (1280,),
-    "encoder.blocks.{N}.mlp_ln.weight": (1280,), "encoder.blocks.{N}.mlp_ln.bias": (1280,),
-    "encoder.blocks.{N}.mlp.0.weight": (5120, 1280), "encoder.blocks.{N}.mlp.0.bias": (5120,),
-    "encoder.blocks.{N}.mlp.2.weight": (1280, 5120), "encoder.blocks.{N}.mlp.2.bias": (1280,),
-    "encoder.after_norm.weight": (1280,), "encoder.after_norm.bias": (1280,),
-    "adapter.conv.weight": (1280, 1280, 3), "adapter.conv.bias": (1280,),
-    "adapter.linear1.weight": (2048, 1280), "adapter.linear1.bias": (2048,),
-    "adapter.linear2.weight": (3584, 2048), "adapter.linear2.bias": (3584,),
-}  # fmt: skip
+    "encoder.blocks.{N}.attn.value.weight": (1280, 1280),
+    "encoder.blocks.{N}.attn.value.bias": (1280,),
+    "encoder.blocks.{N}.attn.out.weight": (1280, 1280),
+    "encoder.blocks.{N}.attn.out.bias": (1280,),
+    "encoder.blocks.{N}.attn_ln.weight": (1280,),
+    "encoder.blocks.{N}.attn_ln.bias": (1280,),
+    "encoder.blocks.{N}.mlp_ln.weight": (1280,),
+    "encoder.blocks.{N}.mlp_ln.bias": (1280,),
+    "encoder.blocks.{N}.mlp.0.weight": (5120, 1280),
+    "encoder.blocks.{N}.mlp.0.bias": (5120,),
+    "encoder.blocks.{N}.mlp.2.weight": (1280, 5120),
+    "encoder.blocks.{N}.mlp.2.bias": (1280,),
+    "encoder.after_norm.weight": (1280,),
+    "encoder.after_norm.bias": (1280,),
+    "adapter.conv.weight": (1280, 1280, 3),
+    "adapter.conv.bias": (1280,),
+    "adapter.linear1.weight": (2048, 1280),
+    "adapter.linear1.bias": (2048,),
+    "adapter.linear2.weight": (3584, 2048),
+    "adapter.linear2.bias": (3584,),
+}
 
 
 @pytest.fixture(scope="module")

@@ -40,7 +40,10 @@ REFUSED = {
         "hops=3 does not fit a ring of num_nodes=6: a wire may reach at least 1 and at most 2 "
         "nodes away.",
     ),
-    "a fabric nobody knows": ({"fabric_kind": "star"}, "fabric.kind='star' is not known; use one of ring, line."),
+    "a fabric nobody knows": (
+        {"fabric_kind": "star"},
+        "fabric.kind='star' is not known; use one of ring, line.",
+    ),
     "a node that isn't there": (
         {"faults": "lose 6 before 2"},
         "faults: 'lose 6 before 2': there is no node 6, only nodes 0 to 5.",

@@ -63,12 +63,18 @@ def refusal(workdir, recipe, **changes) -> str:
     return str(refused.value)
 
 
-@pytest.mark.parametrize("changes, named", [
-    ({"optimizer_learning_rate": 0.5}, "optimizer.learning_rate=0.002, and now it is 0.5"),
-    ({"seed": 1}, "seed=0, and now it is 1"),
-    ({"mesh_tensor": 2}, "mesh.tensor=4, and now it is 2"),
-    ({"data_tasks": {"transcribe": 1.0, "answer": 2.0}}, "data.tasks.answer=1.0, and now it is 2.0"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "changes, named",
+    [
+        ({"optimizer_learning_rate": 0.5}, "optimizer.learning_rate=0.002, and now it is 0.5"),
+        ({"seed": 1}, "seed=0, and now it is 1"),
+        ({"mesh_tensor": 2}, "mesh.tensor=4, and now it is 2"),
+        (
+            {"data_tasks": {"transcribe": 1.0, "answer": 2.0}},
+            "data.tasks.answer=1.0, and now it is 2.0",
+        ),
+    ],
+)
 def test_the_folder_of_a_run_that_would_train_differently_is_refused(
     tmp_path, recipe, changes, named
 ):

@@ -44,11 +44,22 @@ def test_a_step_is_a_line_whose_numbers_read_back_to_the_same_bits(tmp_path, gen
     with Journal(tmp_path, tiny_run.config()) as journal:
         journal.begin(0)
         journal.step(0, MEASURED, 0.5, generation, learning_rate=1e-3, sample_ids_hash="ab")
-    assert logged(tmp_path) == [{
-        "step": 0, "loss": 0.1 + 0.2, "loss_text": 1 / 3, "loss_audio": None, "grad_norm": 2.0, "tokens": 600,
-        "seconds": 0.5, "tokens_per_second": 1200.0, "devices": 12, "generation": 0, "learning_rate": 1e-3,
-        "sample_ids_hash": "ab",
-    }]  # fmt: skip
+    assert logged(tmp_path) == [
+        {
+            "step": 0,
+            "loss": 0.1 + 0.2,
+            "loss_text": 1 / 3,
+            "loss_audio": None,
+            "grad_norm": 2.0,
+            "tokens": 600,
+            "seconds": 0.5,
+            "tokens_per_second": 1200.0,
+            "devices": 12,
+            "generation": 0,
+            "learning_rate": 1e-3,
+            "sample_ids_hash": "ab",
+        }
+    ]
     board = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert [(point.step, point.value) for point in board.Scalars("grad_norm")] == [(0, 2.0)]
 
@@ -68,13 +79,26 @@ def test_a_generation_and_a_recovery_are_lines_too(tmp_path, generation):
         "switch_seconds": generation.switching.seconds,
     }
     assert formed == switching | {
-        "event": "generation", "step": 2, "generation": 0, "alive": [0, 1, 2, 3, 4, 5], "away": [6],
-        "groups": [[0, 1], [2, 3], [4, 5]], "mesh": {"data": 3, "fsdp": 1, "tensor": 4}, "devices": 12,
-    }  # fmt: skip
+        "event": "generation",
+        "step": 2,
+        "generation": 0,
+        "alive": [0, 1, 2, 3, 4, 5],
+        "away": [6],
+        "groups": [[0, 1], [2, 3], [4, 5]],
+        "mesh": {"data": 3, "fsdp": 1, "tensor": 4},
+        "devices": 12,
+    }
     assert moved == {
-        "event": "recovery", "step": 2, "generation": 0, "gone": [1, 3], "back": [],
-        "phases": {"notice": 1.0, "state": 0.5}, "seconds": 1.5, "state_from": "replica", "steps_lost": 0,
-    }  # fmt: skip
+        "event": "recovery",
+        "step": 2,
+        "generation": 0,
+        "gone": [1, 3],
+        "back": [],
+        "phases": {"notice": 1.0, "state": 0.5},
+        "seconds": 1.5,
+        "state_from": "replica",
+        "steps_lost": 0,
+    }
 
 
 def test_a_run_that_goes_on_earlier_drops_what_it_will_do_again(tmp_path, generation):
@@ -99,12 +123,21 @@ def test_whatever_has_happened_the_rest_of_a_plan_can_happen():
             ]
 
 
-@pytest.mark.parametrize("happened, left", [
-    ((), str(PLAN)),
-    (("lose 1 before 2",), "lose 2 during 2; lose 3 saving 5; back 2 before 6; lose 1 before 7"),
-    (("lose 1 before 2", "lose 2 during 2"), "lose 3 saving 5; lose 1 before 7"),
-    (("lose 1 before 2", "lose 2 during 2", "back 1 before 4", "lose 3 saving 5"), "lose 1 before 7"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "happened, left",
+    [
+        ((), str(PLAN)),
+        (
+            ("lose 1 before 2",),
+            "lose 2 during 2; lose 3 saving 5; back 2 before 6; lose 1 before 7",
+        ),
+        (("lose 1 before 2", "lose 2 during 2"), "lose 3 saving 5; lose 1 before 7"),
+        (
+            ("lose 1 before 2", "lose 2 during 2", "back 1 before 4", "lose 3 saving 5"),
+            "lose 1 before 7",
+        ),
+    ],
+)
 def test_a_process_that_resumes_has_the_rest_of_the_plan_before_it(happened, left):
     assert str(still_to_come(PLAN, list(happened))) == left
 

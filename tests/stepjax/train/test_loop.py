@@ -83,7 +83,10 @@ def test_where_nobody_else_holds_it_the_ring_neighbours_copy_serves(tmp_path):
 
 @pytest.mark.slow
 def test_where_the_copy_is_lost_too_the_last_checkpoint_serves(tmp_path):
-    plan = "lose 0 before 1; lose 1 before 1; lose 4 before 1; back 4 before 4; lose 2 during 5; lose 3 during 5"
+    plan = (
+        "lose 0 before 1; lose 1 before 1; lose 4 before 1; back 4 before 4; lose 2 during 5; "
+        "lose 3 during 5"
+    )
     result = tiny_run.train(tiny_run.config(plan, **SPLIT), tmp_path, scored=False)
     assert sources(tmp_path)[:3] == ["replica", "replica", "checkpoint"]
     assert result["steps_lost"] == 2  # back from step 5 to the checkpoint of step 3
