@@ -87,7 +87,8 @@ def facts() -> dict[str, str]:
 
 def _threads() -> str:
     """Of XLA's pool on CPUs: XLA splits some products over them, and then adds the parts."""
-    return os.environ.get("NPROC") or str(len(os.sched_getaffinity(0)))
+    allowed = getattr(os, "sched_getaffinity", None)  # not every system tells
+    return os.environ.get("NPROC") or str(len(allowed(0)) if allowed else os.cpu_count())
 
 
 def _flags() -> list[str]:
