@@ -7,9 +7,10 @@
     130  Ctrl-C or SIGTERM: everything that was open has been closed
 
 An exception is the user's to mend if a `raise` statement of our own code made it (ValueError,
-RuntimeError and what derives from them: in this way our code refuses what it is given), or if the
-file system refused a path. Everything else is a bug: an AssertionError, a KeyError, and a
-ValueError from inside a library or from `int("x")` in a line of ours, which nobody put in words.
+RuntimeError and what derives from them: in this way our code refuses what it is given), if the file
+system refused a path, or if memory did not suffice. Everything else is a bug: an AssertionError, a
+KeyError, and a ValueError from inside a library or from `int("x")` in a line of ours, which nobody
+put in words.
 
 This module imports nothing slow. A command imports what it needs within `importing`, in its `main`:
 so Ctrl-C ends in order from the first moment, and a wrong command line is refused at once.
@@ -56,8 +57,17 @@ def run(main: Callable[..., int | None], words: str = "", **flags: Flag) -> None
         code = ended(lambda: main(**_arguments(main, words, flags)), interrupt)
     except KeyboardInterrupt:  # while another end was being put in words
         code = INTERRUPTED
-    interrupt.leaving(code)
-    sys.exit(_flushed(code))
+    interrupt.leaving()
+    code = _flushed(code)
+    if code != DONE and _others():  # a compilation cannot be waited for, nor broken off
+        os._exit(code)
+    sys.exit(code)
+
+
+def _others() -> list[threading.Thread]:
+    """Threads for which Python would wait at its end."""
+    found = [thread for thread in threading.enumerate() if not thread.daemon]
+    return [thread for thread in found if thread is not threading.main_thread()]
 
 
 def _arguments(main: Callable, words: str, flags: dict[str, Flag]) -> dict:
@@ -102,6 +112,7 @@ def ended(work: Callable[[], int | None], interrupt: "Interrupt") -> int:
     try:
         return work() or DONE
     except KeyboardInterrupt as error:
+        interrupt.error = error
         say(str(error) or "interrupted.")
         return INTERRUPTED
     except BadCommandLine as error:
@@ -123,6 +134,8 @@ def is_the_users(error: Exception) -> bool:
     """Whether the user can mend what led to this; see the head of this file."""
     if isinstance(error, OSError) and (error.filename is not None or error.errno in OUTSIDE):
         return True
+    if _lacks_memory(error):
+        return True
     if not isinstance(error, (ValueError, RuntimeError, OSError)):
         return False
     *_, innermost = _steps(error.__traceback__)
@@ -142,10 +155,18 @@ def sentence(error: Exception) -> str:
     >>> sentence(FileNotFoundError(2, "No such file or directory", "runs/a"))
     'runs/a: No such file or directory.'
     """
+    if _lacks_memory(error):
+        reason, *_ = str(error).splitlines() or ["no more can be had"]
+        return f"there is too little memory for this: {reason}"
     if isinstance(error, OSError) and error.strerror:
         where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
         return f"{where}{error.strerror}."
     return str(error) or type(error).__name__
+
+
+def _lacks_memory(error: Exception) -> bool:
+    """Also that of an accelerator, by the words of XLA's error."""
+    return isinstance(error, MemoryError) or str(error).startswith("RESOURCE_EXHAUSTED")
 
 
 def say(words: str) -> None:
@@ -163,6 +184,9 @@ class Interrupt:
 
     def __init__(self):
         self.asked = False
+        # It holds what the main thread has compiled; XLA crashes if that goes while another thread
+        # still compiles.
+        self.error: BaseException | None = None
         self._since = 0.0  # when it was asked first
         for number in (*SIGNALS, signal.SIGALRM):
             signal.signal(number, self._ask)
@@ -172,13 +196,10 @@ class Interrupt:
         signal.set_wakeup_fd(told, warn_on_full_buffer=False)
         threading.Thread(target=self._watch, args=(heard,), daemon=True).start()
 
-    def leaving(self, code: int) -> None:
-        """From now on nothing is open: the process ends, unless its job was done within GRACE."""
-        self.asked = True
-        if code != DONE:
-            end = threading.Timer(GRACE, os._exit, [code])  # a thread may be compiling
-            end.daemon = True
-            end.start()
+    def leaving(self) -> None:
+        """Nothing is open any more, and nothing disturbs the end of the process."""
+        for number in (*SIGNALS, signal.SIGALRM):
+            signal.signal(number, signal.SIG_IGN)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         self._since = self._since or time.monotonic()

@@ -95,14 +95,22 @@ def model_and_step(config: ConfigDict, vocabulary: int) -> tuple[Callable[[], An
 
 
 class Interrupt:
-    """Ctrl-C and SIGTERM become a wish to stop after the step; a second Ctrl-C stops at once."""
+    """Ctrl-C and SIGTERM become a wish to stop after the step; a second Ctrl-C stops at once.
+
+    Before `take_over` they do what they did: until a step is done there is nothing to save, and
+    nobody has to wait for a compilation.
+    """
 
     def __init__(self):
         self.asked = False
+        self._before: dict = {}
 
     def __enter__(self) -> "Interrupt":
-        self._before = {s: signal.signal(s, self._ask) for s in (signal.SIGINT, signal.SIGTERM)}
         return self
+
+    def take_over(self) -> None:
+        if not self._before:
+            self._before = {s: signal.signal(s, self._ask) for s in (signal.SIGINT, signal.SIGTERM)}
 
     def __exit__(self, *_) -> None:
         for number, handler in self._before.items():
@@ -165,6 +173,7 @@ class Run:
             began = time.perf_counter()
             cluster.reach(self.n, "before")
             measured = self.surviving(lambda: trainer.train_on(self.n, self.arrays()))
+            interrupt.take_over()
             journal.step(
                 self.n,
                 measured,

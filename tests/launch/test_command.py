@@ -42,6 +42,8 @@ def run(command: list[str], **changes: str) -> subprocess.CompletedProcess:
         ("raise RuntimeError('no ring is left.')", 1, "no ring is left."),
         ("open('/nowhere/at/all')", 1, "/nowhere/at/all: No such file or directory."),
         ("import os; os.write(os.open('/dev/full', os.O_WRONLY), b'x')", 1, "No space left"),
+        ("bytes(10**18)", 1, "there is too little memory for this: no more can be had"),
+        ("import numpy; numpy.zeros(10**17)", 1, "little memory for this: Unable to allocate"),
         ("raise KeyboardInterrupt('stopped before step 3.')", 130, "stopped before step 3."),
     ],
 )  # fmt: skip

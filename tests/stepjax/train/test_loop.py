@@ -174,6 +174,7 @@ def test_a_damaged_checkpoint_is_named_and_the_run_goes_on_from_an_older_one(tmp
 
 def test_a_second_interrupt_stops_at_once():
     with pytest.raises(KeyboardInterrupt), Interrupt() as interrupt:
+        interrupt.take_over()
         os.kill(os.getpid(), signal.SIGTERM)
         assert interrupt.asked
         os.kill(os.getpid(), signal.SIGINT)
