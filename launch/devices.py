@@ -4,12 +4,16 @@ import os
 
 import jax
 
+from stepjax import numerics
+
 
 def start(count: int) -> None:
     """Makes `count` devices ready; on CPUs they are emulated.
 
     Raises: ValueError, in one sentence, if what JAX_PLATFORMS asks for is not there, or too few.
     """
+    numerics.settle()
+    numerics.fix_threads(count)
     jax.config.update("jax_num_cpu_devices", max(1, count))
     asked = os.environ.get("JAX_PLATFORMS", "")
     try:

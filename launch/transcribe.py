@@ -20,11 +20,9 @@ def main(run, manifest, heldout, recordings) -> int:
         )
     with command.importing():
         from launch import arguments, devices
-        from stepjax import numerics
         from stepjax.evaluate import transcripts
         from stepjax.infer.load import config_of, load
         from stepjax.infer.transcribe import Transcriber
-    numerics.settle()
     devices.start(1)
     workdir, named = arguments.local("--run", run), recordings
     loaded = load(workdir)

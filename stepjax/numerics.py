@@ -32,6 +32,7 @@ REPRODUCIBLE = {
     "cpu": {"xla_cpu_multi_thread_eigen": False},
     "gpu": {"xla_gpu_deterministic_ops": True},
 }
+THREADS = 64  # of XLA's pool on CPUs; see fix_threads
 LOOSE = ("fast_math", "fast_min_max")  # parts of names of XLA's flags that loosen arithmetic
 QUIET = ("--xla_dump", "--xla_force_host_platform_device_count", "--xla_gpu_cuda_data_dir")
 ENVIRONMENT = (  # variables by which libraries below XLA are told how to calculate
@@ -66,6 +67,17 @@ def settle() -> None:
             )
     for name, value in SETTINGS.items():
         jax.config.update(name, value)
+
+
+def fix_threads(num_devices: int) -> None:
+    """Makes bits independent of how many cores there are. Call it before JAX makes its devices.
+
+    XLA on CPUs splits large products over a pool of threads, `xla_cpu_multi_thread_eigen` or not,
+    and into how many parts depends on their number: that of the cores, unless NPROC says another,
+    and at least one for each emulated device. With twice as many, half of them are free to compute
+    while the devices wait for each other.
+    """
+    os.environ["NPROC"] = str(max(THREADS, 2 * num_devices))
 
 
 def facts() -> dict[str, str]:
