@@ -51,7 +51,8 @@ class Tokenizer:
         return self._bpe.decode([int(i) for i in ids if 0 <= i < self.used])
 
     def save(self, path: str | pathlib.Path) -> None:
-        self._bpe.save(str(path))
+        """Raises OSError, as `tokenizers` itself does not."""
+        pathlib.Path(path).write_text(self._bpe.to_str(pretty=True), encoding="utf-8")
 
 
 def train(texts: Sequence[str], text_size: int, templates: Sequence[str] = ()) -> Tokenizer:

@@ -5,9 +5,11 @@ import json
 
 import numpy as np
 import pytest
+from small_disk import KB, small_disk
 
 from stepjax import recipe as recipes
 from stepjax.codec import kmeans
+from stepjax.disk.files import Unwritable
 from stepjax.recipe import Recipe
 from stepjax.text import chat, tokenizer
 from stepjax.text.vocabulary import Vocabulary
@@ -63,6 +65,14 @@ def test_a_damaged_recipe_is_refused_by_name(folder, name, damage):
         Recipe.load(folder)
     assert name == "checksums.json" or str(path) in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("size", [4, 8, 12, 20])
+def test_a_full_disk_is_named_whatever_it_hits(tmp_path, size):
+    with small_disk(tmp_path / "disk", size * KB) as disk:
+        with pytest.raises(Unwritable, match=f"^{disk}/recipe cannot be written .No space left"):
+            RECIPE.save(disk / "recipe")
+        assert not list(disk.iterdir())
 
 
 def test_a_missing_recipe_is_named(tmp_path):
