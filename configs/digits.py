@@ -9,13 +9,12 @@ ends near 3 %.
 
 from ml_collections import ConfigDict
 
-from configs import quickstart
+from configs import base
 
 
 def get_config() -> ConfigDict:
-    c = quickstart.get_config()
+    c = base.get_config()
     c.steps = 2000
-    c.faults = ""
 
     c.fabric.kind = "line"  # one node of two devices without a ring: what two cores do best
     c.fabric.num_nodes = 1

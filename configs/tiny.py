@@ -9,11 +9,11 @@ by about a tenth, no further.
 
 from ml_collections import ConfigDict
 
-from configs import quickstart
+from configs import base
 
 
 def get_config() -> ConfigDict:
-    c = quickstart.get_config()
+    c = base.get_config()
     c.steps = 8
     c.faults = "lose 1 before 2; back 1 before 4; lose 4 during 5"
 

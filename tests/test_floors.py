@@ -71,6 +71,7 @@ def offenders(place: str, *forbidden: str, but: tuple[str, ...] = ()) -> list[st
         ("stepjax.data", ("stepjax.model",), ()),
         ("stepjax.codec", ("stepjax.model",), ()),
         ("stepjax.disk", ("stepjax",), ("stepjax.disk",)),
+        ("stepjax.fields", ("stepjax",), ("stepjax.fields",)),
         ("stepjax.numerics", ("stepjax",), ("stepjax.numerics",)),
         ("stepjax.recipe", ("stepjax.data", "stepjax.model"), ()),
         ("stepjax.model", ("stepjax.infer", "stepjax.evaluate"), ()),

@@ -1,25 +1,22 @@
-"""A tiny citizen of every part of the model: splits over 1, 2 or 4 devices, and has no zeros to
-hide behind.
-"""
+"""A tiny citizen of every part of the model: splits over 1, 2 or 4 devices, and holds no zeros."""
 
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.tree_util import keystr, tree_map_with_path
-from ml_collections import ConfigDict
 
 from stepjax.data.examples import num_patches
+from stepjax.model.step_audio import ModelConfig
 
+VOCAB = 32
 PATCHES_FROM = 2  # where a row's audio begins
 
 
-def config(dtype="float32") -> ConfigDict:
+def config(dtype="float32") -> ModelConfig:
     encoder = dict(mels=128, width=16, heads=4, hidden=32, layers=2, remat=False)
     decoder = dict(width=16, heads=8, kv_heads=4, head_size=4, hidden=24, layers=2, norm_eps=1e-6,
                    rope_theta=10_000.0, remat=False)  # fmt: skip
-    return ConfigDict(
-        dict(dtype=dtype, vocab=32, adaptor_hidden=12, encoder=encoder, decoder=decoder)
-    )
+    return ModelConfig(dtype=dtype, adaptor_hidden=12, encoder=encoder, decoder=decoder)
 
 
 def filled(make, seed=0):
@@ -49,6 +46,6 @@ def batch(samples=(5000, 1700, 400), padded_to=5120, tokens=16, seed=0) -> dict[
     return {
         "audio": audio,
         "samples": np.array(samples, np.int32),
-        "tokens": rng.integers(0, 32, size=audio_at.shape).astype(np.int32),
+        "tokens": rng.integers(0, VOCAB, size=audio_at.shape).astype(np.int32),
         "audio_at": audio_at,
     }

@@ -12,7 +12,7 @@ from stepjax.disk import checkpoint
 from stepjax.disk.checkpoint import PARAMS
 from stepjax.disk.files import read_json
 from stepjax.model import step_audio
-from stepjax.model.step_audio import StepAudio
+from stepjax.model.step_audio import ModelConfig, StepAudio
 from stepjax.recipe import Recipe
 
 
@@ -38,9 +38,9 @@ def load(workdir: str | Path) -> Loaded:
         raise ValueError(f"{folder} holds no checkpoint yet; let the run save one.") from error
     for reason in damaged.values():
         logging.warning("%s; the checkpoint of step %d serves.", reason, step)
-    model_config = ConfigDict({**config.model, "vocab": recipe.vocabulary.size})
+    sizes, vocab = ModelConfig.of(config.model), recipe.vocabulary.size
     graph, params = nnx.split(
-        nnx.eval_shape(lambda: step_audio.make(model_config, seed=0)), nnx.Param
+        nnx.eval_shape(lambda: step_audio.make(sizes, vocab, seed=0)), nnx.Param
     )
     shapes = {PARAMS: nnx.to_pure_dict(params)}
     trained = checkpoint.as_tree(shapes, arrays, folder / str(step))[PARAMS]

@@ -4,18 +4,49 @@ B batch   L sequence   l a device's part of it   D width   H heads   G key/value
 K head size   N hidden width
 """
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from stepjax.fields import Section, flag, real, whole
 from stepjax.model.group import Group
-from stepjax.model.layers import RMSNorm, Stack, bias, rotate, weight, zeros
+from stepjax.model.layers import MOST, RMSNorm, Stack, bias, rotate, weight, zeros
+
+
+@dataclasses.dataclass(frozen=True)
+class DecoderConfig(Section, place="model.decoder"):
+    """The sizes of a decoder. Its heads need not add up to its width."""
+
+    width: int = whole(1, MOST)
+    heads: int = whole(1, MOST)
+    kv_heads: int = whole(1, MOST)
+    head_size: int = whole(2, MOST)
+    hidden: int = whole(1, MOST)
+    layers: int = whole(1, MOST)
+    norm_eps: float = real(1e-12, 1.0)
+    rope_theta: float = real(1.0, 1e12)
+    remat: bool = flag()
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.heads % self.kv_heads:
+            raise ValueError(
+                f"model.decoder.heads={self.heads} is not a multiple of model.decoder.kv_heads="
+                f"{self.kv_heads}; each key/value head serves an equal number of heads."
+            )
+        if self.head_size % 2:
+            raise ValueError(
+                f"model.decoder.head_size={self.head_size} is odd, and rotary positions turn pairs "
+                "of numbers; use an even one."
+            )
 
 
 class DecoderAttention(nnx.Module):
     """Causal attention with shared key/value heads (Ainslie et al. 2023); q, k, v are biased."""
 
-    def __init__(self, config, *, rngs: nnx.Rngs):
+    def __init__(self, config: DecoderConfig, *, rngs: nnx.Rngs):
         D, H, G, K = config.width, config.heads, config.kv_heads, config.head_size
         self.q_DHK, self.q_bias_HK = weight(rngs, D, H, K, fan_in=D), zeros(H, K)
         self.k_DGK, self.k_bias_GK = weight(rngs, D, G, K, fan_in=D), zeros(G, K)
@@ -46,7 +77,7 @@ class DecoderAttention(nnx.Module):
 class SwiGLU(nnx.Module):
     """down(silu(gate(x)) * up(x)) (Shazeer 2020), without biases."""
 
-    def __init__(self, config, *, rngs: nnx.Rngs):
+    def __init__(self, config: DecoderConfig, *, rngs: nnx.Rngs):
         D, N = config.width, config.hidden
         self.gate_DN = weight(rngs, D, N, fan_in=D)
         self.up_DN = weight(rngs, D, N, fan_in=D)
@@ -61,7 +92,7 @@ class SwiGLU(nnx.Module):
 
 
 class DecoderBlock(nnx.Module):
-    def __init__(self, config, *, rngs: nnx.Rngs):
+    def __init__(self, config: DecoderConfig, *, rngs: nnx.Rngs):
         self.attention_norm = RMSNorm(config.width, config.norm_eps)
         self.mlp_norm = RMSNorm(config.width, config.norm_eps)
         self.attention = DecoderAttention(config, rngs=rngs)
@@ -73,12 +104,9 @@ class DecoderBlock(nnx.Module):
 
 
 class Decoder(nnx.Module):
-    """Embedded tokens to hidden states.
+    """Embedded tokens to hidden states."""
 
-    Config: width, heads, kv_heads, head_size, hidden, layers, norm_eps, rope_theta, remat.
-    """
-
-    def __init__(self, config, *, rngs: nnx.Rngs):
+    def __init__(self, config: DecoderConfig, *, rngs: nnx.Rngs):
         self.stack = Stack(
             lambda r: DecoderBlock(config, rngs=r), config.layers, config.remat, rngs=rngs
         )

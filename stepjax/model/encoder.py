@@ -7,15 +7,43 @@ Qwen2-Audio.
   W width   C channels between the convolutions, as many   H heads   K head size   N hidden width
 """
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from stepjax.fields import Section, flag, whole
 from stepjax.model.group import Group
-from stepjax.model.layers import LayerNorm, Stack, bias, conv, part, sinusoids, weight, zeros
+from stepjax.model.layers import MOST, LayerNorm, Stack, bias, conv, part, sinusoids, weight, zeros
 
 MASKED = -1e10
 FRONT_SCALE = 2.0  # mels are small and GELU halves them: the positions must not drown them
+
+
+@dataclasses.dataclass(frozen=True)
+class EncoderConfig(Section, place="model.encoder"):
+    """The sizes of an encoder. Its blocks and what leaves it have one width."""
+
+    mels: int = whole(1, MOST)
+    width: int = whole(4, MOST)
+    heads: int = whole(1, MOST)
+    hidden: int = whole(1, MOST)
+    layers: int = whole(1, MOST)
+    remat: bool = flag()
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.width % self.heads:
+            raise ValueError(
+                f"model.encoder.width={self.width} is not a multiple of model.encoder.heads="
+                f"{self.heads}; each head takes an equal part of the width."
+            )
+        if self.width % 2:
+            raise ValueError(
+                f"model.encoder.width={self.width} is odd, and positions are pairs of a sine and a "
+                "cosine; use an even one."
+            )
 
 
 class EncoderAttention(nnx.Module):
@@ -67,7 +95,7 @@ class EncoderMLP(nnx.Module):
 
 
 class EncoderBlock(nnx.Module):
-    def __init__(self, config, *, rngs: nnx.Rngs):
+    def __init__(self, config: EncoderConfig, *, rngs: nnx.Rngs):
         depth_scale = (2 * config.layers) ** -0.5
         self.attention_norm, self.mlp_norm = LayerNorm(config.width), LayerNorm(config.width)
         self.attention = EncoderAttention(config.width, config.heads, depth_scale, rngs=rngs)
@@ -79,12 +107,9 @@ class EncoderBlock(nnx.Module):
 
 
 class Encoder(nnx.Module):
-    """Log-mel frames at 100 Hz to features at 25 Hz.
+    """Log-mel frames at 100 Hz to features at 25 Hz."""
 
-    Config: mels, width, heads, hidden, layers, remat.
-    """
-
-    def __init__(self, config, *, rngs: nnx.Rngs):
+    def __init__(self, config: EncoderConfig, *, rngs: nnx.Rngs):
         mels, width = config.mels, config.width
         self.conv1_3MC = weight(rngs, 3, mels, width, fan_in=3 * mels, scale=FRONT_SCALE)
         self.conv1_bias_C = zeros(width)

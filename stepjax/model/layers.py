@@ -12,6 +12,8 @@ from flax import nnx
 
 from stepjax.model.group import Group
 
+MOST = 1 << 20  # no model has a width, or a number of heads or layers, beyond this
+
 
 def weight(rngs: nnx.Rngs, *shape: int, fan_in: int, scale: float = 1.0) -> nnx.Param:
     """A float32 weight with deviation scale / sqrt(fan_in); its product sums fan_in terms."""

@@ -4,6 +4,7 @@ B batch   S samples   F mel frames   L tokens   l a device's part of them
 A audio frames at 12.5 Hz   D width   V vocabulary (a device holds its part of it)
 """
 
+import dataclasses
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -12,13 +13,32 @@ import jax.numpy as jnp
 from flax import nnx
 
 from stepjax.audio import mel
+from stepjax.fields import Section, one_of, section, whole
 from stepjax.model.adaptor import Adaptor
-from stepjax.model.decoder import Decoder
-from stepjax.model.encoder import Encoder
+from stepjax.model.decoder import Decoder, DecoderConfig
+from stepjax.model.encoder import Encoder, EncoderConfig
 from stepjax.model.group import Group
-from stepjax.model.layers import Table, part, weight
+from stepjax.model.layers import MOST, Table, part, weight
 
 FRAME_GROUP = 8  # mel frames behind one adaptor frame: every device takes a multiple of them
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig(Section, place="model"):
+    """All that a config says of a model; the size of the vocabulary comes from the corpus."""
+
+    dtype: str = one_of(("float32", "bfloat16"))  # of activations; parameters are float32
+    adaptor_hidden: int = whole(1, MOST)
+    encoder: EncoderConfig = section(EncoderConfig)
+    decoder: DecoderConfig = section(DecoderConfig)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.encoder.mels != mel.NUM_MELS:
+            raise ValueError(
+                f"model.encoder.mels={self.encoder.mels}, but the front end makes {mel.NUM_MELS}; "
+                "use that."
+            )
 
 
 class Inputs(NamedTuple):
@@ -36,17 +56,16 @@ class Inputs(NamedTuple):
 
 
 class StepAudio(nnx.Module):
-    """Config: dtype, vocab, encoder, adaptor_hidden, decoder."""
+    """Waveforms and tokens to logits over a vocabulary of `vocab` tokens."""
 
-    def __init__(self, config, *, rngs: nnx.Rngs):
+    def __init__(self, config: ModelConfig, vocab: int, *, rngs: nnx.Rngs):
+        heard, width = config.encoder.width, config.decoder.width
         self.dtype = jnp.dtype(config.dtype)
         self.encoder = Encoder(config.encoder, rngs=rngs)
-        self.adaptor = Adaptor(
-            config.encoder.width, config.adaptor_hidden, config.decoder.width, rngs=rngs
-        )
-        self.table = Table(config.vocab, config.decoder.width, rngs=rngs)
+        self.adaptor = Adaptor(heard, config.adaptor_hidden, width, rngs=rngs)
+        self.table = Table(vocab, width, rngs=rngs)
         self.decoder = Decoder(config.decoder, rngs=rngs)
-        self.head_DV = weight(rngs, config.decoder.width, config.vocab, fan_in=config.decoder.width)
+        self.head_DV = weight(rngs, width, vocab, fan_in=width)
 
     def listen(self, audio_BS, samples_B, group: Group):
         """Waveforms at 16 kHz, zero-padded, to audio features [B, A, D], whole on every device.
@@ -77,6 +96,6 @@ class StepAudio(nnx.Module):
         return self.logits(self.read(inputs.tokens, inputs.audio_at, audio_BAD, group))
 
 
-def make(config, seed: int) -> StepAudio:
+def make(config: ModelConfig, vocab: int, seed: int) -> StepAudio:
     """The model with weights drawn from `seed`."""
-    return StepAudio(config, rngs=nnx.Rngs(params=jax.random.key(seed)))
+    return StepAudio(config, vocab, rngs=nnx.Rngs(params=jax.random.key(seed)))

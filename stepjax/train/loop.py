@@ -4,6 +4,7 @@ save, evaluate.
 
 import contextlib
 import dataclasses
+import functools
 import json
 import signal
 import time
@@ -22,6 +23,7 @@ from stepjax.data.pipeline import Batch, iterate
 from stepjax.disk import files
 from stepjax.disk.lock import Lock
 from stepjax.model import step_audio
+from stepjax.model.step_audio import ModelConfig
 from stepjax.report import page
 from stepjax.train import corpus as corpora
 from stepjax.train import events, identity, optimizer
@@ -29,6 +31,7 @@ from stepjax.train.check import check
 from stepjax.train.checkpoint import Checkpoints
 from stepjax.train.heldout import Heldout
 from stepjax.train.journal import Journal, still_to_come
+from stepjax.train.optimizer import OptimizerConfig
 from stepjax.train.step import Step, trained_on
 from stepjax.train.summary import summary
 from stepjax.train.trainer import Recovered, Trainer
@@ -79,19 +82,18 @@ def train(config: ConfigDict, workdir: Path) -> dict:
 
 def model_and_step(config: ConfigDict, vocabulary: int) -> tuple[Callable[[], Any], Step]:
     """The pure function that makes the parameters, and the device programs of the model."""
-    model_config = ConfigDict({**config.model, "vocab": vocabulary})
-    graph, params = nnx.split(
-        nnx.eval_shape(lambda: step_audio.make(model_config, config.seed)), nnx.Param
-    )
+    sizes, rates = ModelConfig.of(config.model), OptimizerConfig.of(config.optimizer)
+    make = functools.partial(step_audio.make, sizes, vocabulary, config.seed)
+    graph, params = nnx.split(nnx.eval_shape(make), nnx.Param)
     shapes = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), nnx.to_pure_dict(params)
     )
 
     def make_params():
-        return nnx.to_pure_dict(nnx.state(step_audio.make(model_config, config.seed), nnx.Param))
+        return nnx.to_pure_dict(nnx.state(make(), nnx.Param))
 
-    transformation = optimizer.make(config.optimizer, config.steps)
-    return make_params, Step(graph, shapes, transformation, config.optimizer.clip, config.mesh.fsdp)
+    transformation = optimizer.make(rates, config.steps)
+    return make_params, Step(graph, shapes, transformation, rates.clip, config.mesh.fsdp)
 
 
 class Interrupt:
@@ -157,7 +159,8 @@ class Run:
     def __post_init__(self):
         self.n = 0
         self.feed = Feed(self.corpus.batches, self.config.steps)
-        self.rate = optimizer.learning_rate(self.config.optimizer, self.config.steps)
+        rates = OptimizerConfig.of(self.config.optimizer)
+        self.rate = optimizer.learning_rate(rates, self.config.steps)
 
     def to_the_end(self, interrupt: Interrupt, workdir: Path) -> dict:
         """The training loop."""

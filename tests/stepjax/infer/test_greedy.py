@@ -21,7 +21,8 @@ NEVER = -1
 
 @pytest.fixture(scope="module")
 def model():
-    return tiny_model.filled(lambda rngs: StepAudio(tiny_model.config(), rngs=rngs))
+    config = tiny_model.config()
+    return tiny_model.filled(lambda rngs: StepAudio(config, tiny_model.VOCAB, rngs=rngs))
 
 
 @pytest.fixture(scope="module")

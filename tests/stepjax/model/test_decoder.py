@@ -2,13 +2,15 @@
 time.
 """
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tiny_model
 from flax import nnx
 from ringed import assert_close, jit, outputs_and_gradients
 
-from stepjax.model.decoder import Decoder, DecoderAttention, SwiGLU
+from stepjax.model.decoder import Decoder, DecoderAttention, DecoderConfig, SwiGLU
 from stepjax.model.group import Alone
 from stepjax.model.layers import part
 
@@ -90,3 +92,18 @@ def test_no_token_sees_the_future(decoder):
     hidden_BLD = np.asarray(jit(lambda x: decoder(x, Alone()))(x_BLD))
     same_BL = (hidden_BLD == hidden_BLD[8:]).all(axis=-1)
     np.testing.assert_array_equal(same_BL[:8], np.tri(8, 8, -1, dtype=bool))
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"kv_heads": 3}, "model.decoder.heads=8 is not a multiple of model.decoder.kv_heads=3;"),
+        ({"head_size": 3}, "model.decoder.head_size=3 is odd, and rotary positions turn pairs of"),
+        ({"norm_eps": 0.0}, "model.decoder.norm_eps=0.0 cannot be used; give a number from 1e-12"),
+        ({"rope_theta": float("inf")}, "model.decoder.rope_theta=inf cannot be used; give a num"),
+        ({"width": 16.0}, "model.decoder.width=16.0 cannot be used; give a whole number from 1"),
+    ],
+)
+def test_a_decoder_that_cannot_be_is_refused(changes, sentence):
+    with pytest.raises(ValueError, match=f"^{sentence}"):
+        DecoderConfig(**dataclasses.asdict(tiny_model.config().decoder) | changes)

@@ -6,7 +6,7 @@ import tiny_model
 from flax import nnx
 from ringed import assert_close, jit, outputs_and_gradients
 
-from stepjax.model.encoder import Encoder, EncoderAttention, key_mask
+from stepjax.model.encoder import Encoder, EncoderAttention, EncoderConfig, key_mask
 from stepjax.model.group import Alone
 
 FRAMES = np.array([32, 13, 2], np.int32)
@@ -118,3 +118,27 @@ def test_a_row_is_encoded_alike_however_far_it_is_padded(encode):
 
 def test_a_row_without_a_valid_frame_is_finite(encode):
     assert np.isfinite(encode(np.tile(MEL[:1], (8, 1, 1)), np.zeros(8, np.int32))).all()
+
+
+SMALLEST = dict(mels=128, width=4, heads=1, hidden=1, layers=1, remat=False)
+
+
+def test_the_smallest_encoder_can_be_computed():
+    module = nnx.eval_shape(lambda: Encoder(EncoderConfig(**SMALLEST), rngs=nnx.Rngs(params=0)))
+    out = nnx.eval_shape(lambda module: module(MEL, FRAMES, Alone()), module)
+    assert out.shape == (3, 8, 4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"width": 2}, "model.encoder.width=2 cannot be used; give a whole number from 4 to"),
+        ({"width": 5}, "model.encoder.width=5 is odd, and positions are pairs of a sine and a"),
+        ({"heads": 3}, "model.encoder.width=4 is not a multiple of model.encoder.heads=3; each"),
+        ({"layers": 0}, "model.encoder.layers=0 cannot be used; give a whole number from 1 to"),
+        ({"remat": 1}, "model.encoder.remat=1 cannot be used; give True or False."),
+    ],
+)
+def test_an_encoder_that_cannot_be_is_refused(changes, sentence):
+    with pytest.raises(ValueError, match=f"^{sentence}"):
+        EncoderConfig(**SMALLEST | changes)

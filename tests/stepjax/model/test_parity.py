@@ -65,7 +65,7 @@ def torch_model():
         attn_implementation="eager",
     )
     decoder = transformers.Qwen2Config(
-        vocab_size=c.vocab,
+        vocab_size=tiny_model.VOCAB,
         hidden_size=c.decoder.width,
         intermediate_size=c.decoder.hidden,
         num_hidden_layers=c.decoder.layers,
@@ -92,7 +92,8 @@ def torch_model():
 
 @pytest.fixture(scope="module")
 def model():
-    return tiny_model.filled(lambda rngs: StepAudio(tiny_model.config(), rngs=rngs))
+    config = tiny_model.config()
+    return tiny_model.filled(lambda rngs: StepAudio(config, tiny_model.VOCAB, rngs=rngs))
 
 
 @pytest.fixture(scope="module")

@@ -6,13 +6,14 @@ import published
 import pytest
 import tiny_model
 from flax import nnx
-from ml_collections import ConfigDict
 
 from stepjax.audio import mel
 from stepjax.data.examples import num_patches
 from stepjax.model import step_audio
-from stepjax.model.encoder import key_mask
+from stepjax.model.decoder import DecoderConfig
+from stepjax.model.encoder import EncoderConfig, key_mask
 from stepjax.model.group import Alone
+from stepjax.model.step_audio import ModelConfig
 
 # Samples -> frames at 50 Hz, patches that stand for them, as published.
 GOLDEN = {
@@ -36,7 +37,7 @@ GOLDEN = {
 @pytest.mark.parametrize("samples", GOLDEN)
 def test_lengths_are_the_published_ones(samples):
     keys, patches = GOLDEN[samples]
-    model = nnx.eval_shape(lambda: step_audio.make(tiny_model.config(), 0))
+    model = nnx.eval_shape(lambda: step_audio.make(tiny_model.config(), tiny_model.VOCAB, 0))
     frames = int(mel.num_frames(samples))
     assert jax.eval_shape(lambda: key_mask(jnp.array([frames - 2]), frames)).shape == (1, keys)
     assert num_patches(samples) == patches
@@ -46,24 +47,22 @@ def test_lengths_are_the_published_ones(samples):
     assert heard.shape[1] >= patches
 
 
-MINI = ConfigDict(
-    dict(
-        dtype="bfloat16",
-        vocab=158_720,
-        adaptor_hidden=2048,
-        encoder=dict(mels=128, width=1280, heads=20, hidden=5120, layers=32, remat=True),
-        decoder=dict(
-            width=3584,
-            heads=28,
-            kv_heads=4,
-            head_size=128,
-            hidden=18_944,
-            layers=28,
-            norm_eps=1e-6,
-            rope_theta=1e6,
-            remat=True,
-        ),
-    )
+VOCAB = 158_720
+MINI = ModelConfig(
+    dtype="bfloat16",
+    adaptor_hidden=2048,
+    encoder=EncoderConfig(mels=128, width=1280, heads=20, hidden=5120, layers=32, remat=True),
+    decoder=DecoderConfig(
+        width=3584,
+        heads=28,
+        kv_heads=4,
+        head_size=128,
+        hidden=18_944,
+        layers=28,
+        norm_eps=1e-6,
+        rope_theta=1e6,
+        remat=True,
+    ),
 )
 
 # Step-Audio 2 mini's tensors, {N} for every block.
@@ -116,7 +115,7 @@ CHECKPOINT = {
 @pytest.fixture(scope="module")
 def mini():
     """The published model's tensors by their published names: shapes only, nothing is allocated."""
-    return nnx.eval_shape(lambda: published.step_audio(step_audio.make(MINI, 0)))
+    return nnx.eval_shape(lambda: published.step_audio(step_audio.make(MINI, VOCAB, 0)))
 
 
 def test_the_published_config_gives_the_published_tensors(mini):

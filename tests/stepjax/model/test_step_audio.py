@@ -19,7 +19,8 @@ INPUTS = Inputs.of(BATCH)
 
 @pytest.fixture(scope="module")
 def model():
-    return tiny_model.filled(lambda rngs: StepAudio(tiny_model.config(), rngs=rngs))
+    config = tiny_model.config()
+    return tiny_model.filled(lambda rngs: StepAudio(config, tiny_model.VOCAB, rngs=rngs))
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,8 @@ def test_a_ring_computes_what_one_device_does(model, alone, size):
 
 
 def test_a_ring_computes_what_one_device_does_in_bfloat16(alone):
-    low = tiny_model.filled(lambda rngs: StepAudio(tiny_model.config("bfloat16"), rngs=rngs))
+    config = tiny_model.config("bfloat16")
+    low = tiny_model.filled(lambda rngs: StepAudio(config, tiny_model.VOCAB, rngs=rngs))
     graph, params, parts = split(low)
     logits = on_ring(
         lambda params, inputs, group: nnx.merge(graph, params)(inputs, group),
@@ -106,7 +108,7 @@ def test_sound_lands_exactly_at_audio_at_and_nowhere_else(model, size):
 
 def test_a_seed_is_a_model():
     def weights(seed):
-        model = step_audio.make(tiny_model.config(), seed)
+        model = step_audio.make(tiny_model.config(), tiny_model.VOCAB, seed)
         return model.table.table_VD[...], model.decoder.stack.blocks.mlp.gate_DN[...]
 
     first, again, other = (jit(weights)(seed) for seed in (0, 0, 1))

@@ -10,8 +10,9 @@ import pytest
 import tiny_run
 
 from stepjax.train import loop, optimizer
+from stepjax.train.optimizer import OptimizerConfig
 
-CONFIG = tiny_run.config().optimizer
+CONFIG = OptimizerConfig.of(tiny_run.config().optimizer)
 STEPS = 10
 RNG = np.random.default_rng(0)
 PARAMS = {
@@ -81,7 +82,7 @@ def test_parts_are_updated_as_the_whole_is_to_the_bit():
 def test_of_the_model_matrices_decay_and_nothing_else_does():
     config = tiny_run.config()
     _, step = loop.model_and_step(config, vocabulary=320)
-    transformation = optimizer.make(config.optimizer, config.steps)
+    transformation = optimizer.make(CONFIG, config.steps)
     ones = jax.tree.map(lambda x: jnp.ones(x.shape, x.dtype), step.shapes)
     nothing = jax.tree.map(jnp.zeros_like, ones)
 
