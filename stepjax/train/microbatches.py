@@ -7,6 +7,7 @@ needs; slots that are left over hold zeros.
 from collections.abc import Mapping
 
 import numpy as np
+from einops import rearrange
 
 
 def num_slots(microbatches: int, num_rings: int) -> int:
@@ -32,12 +33,11 @@ def in_microbatches(
         x = x.reshape(-1, rows, *x.shape[1:])
         slots = num_slots(len(x), num_rings)
         x = np.pad(x, [(0, slots * num_rings - len(x))] + [(0, 0)] * (x.ndim - 1))
-        return x.reshape(slots, num_rings, *x.shape[1:]).swapaxes(0, 1).reshape(x.shape)
+        return rearrange(x, "(slot ring) ... -> (ring slot) ...", ring=num_rings)
 
     return {name: split(x) for name, x in arrays.items()}
 
 
 def in_order(results: np.ndarray, num_rings: int) -> np.ndarray:
     """[num_rings * slots, ...] as rings hold them -> the same in the order of the batch."""
-    by_ring = results.reshape(num_rings, -1, *results.shape[1:])
-    return by_ring.swapaxes(0, 1).reshape(results.shape)
+    return rearrange(results, "(ring slot) ... -> (slot ring) ...", ring=num_rings)
