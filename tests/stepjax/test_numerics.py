@@ -62,6 +62,7 @@ def test_loose_arithmetic_is_refused(monkeypatch, flag):
 def test_arithmetic_that_is_said_to_be_strict_is_not(monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_math=false")
     numerics.settle()
+    assert "--xla_cpu_enable_fast_math=false" in numerics.facts()["settings.XLA_FLAGS"]
 
 
 def test_flags_are_told_in_one_order_and_without_those_that_change_nothing(monkeypatch):

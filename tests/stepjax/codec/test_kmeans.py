@@ -148,8 +148,9 @@ def test_any_samples_have_finite_frames_and_codes(audio_T):
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38, -3e38, 1e30, 1e-45, 0.0])
 def test_a_clip_of_nothing_but_nonsense_does_no_harm(value):
     nonsense = np.full(2000, value, np.float32)
-    CODEC.encode(nonsense)
-    kmeans.fit([*CLIPS, nonsense], num_codes=4, seed=0)
+    assert len(CODEC.encode(nonsense)) == code_length(len(nonsense))
+    fitted = kmeans.fit([*CLIPS, nonsense], num_codes=4, seed=0)
+    assert np.isfinite(fitted.centroids_KM).all()
 
 
 def test_samples_that_are_fine_are_left_alone():

@@ -134,7 +134,9 @@ def test_a_corpus_may_move(tmp_path, recipe, manifest):
     moved.mkdir()
     for path in [*manifest.parent.glob("*.wav"), manifest]:
         path.rename(moved / path.name)
+    before = (workdir / "identity.json").read_bytes()
     take_up(workdir, recipe, **of(moved / manifest.name))
+    assert (workdir / "identity.json").read_bytes() == before
 
 
 @pytest.mark.parametrize("name, cure", [
