@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from traces import SHORT, event
 
 from parallel.fabric.trace import (
     PUBLISHED,
@@ -24,30 +25,6 @@ PUBLISHED_TRACE = Path(__file__).parents[3] / "../shared/data/infinitehbd_trace/
 published = pytest.mark.skipif(
     not PUBLISHED_TRACE.exists(), reason="the published trace is not on this machine"
 )
-
-GPU = {"Level": "Hardware Failure", "Class": "GPU", "Desc": "GPU Lost"}
-FAN = {"Level": "Hardware Failure", "Class": "Fan", "Desc": "Speed Critical (Sensor)"}
-
-
-def event(node: str, day: float, kind: str, fault: dict = GPU) -> dict:
-    return {"node_id": node, "event_time": day, "event_type": f"fault_{kind}", "fault_type": fault}
-
-
-SHORT = [  # overlapping, zero-length, nested and open faults
-    event("a", 1.0, "start"),
-    event("b", 1.5, "start"),
-    event("a", 2.0, "start", FAN),
-    event("a", 3.0, "end"),
-    event("b", 3.0, "end"),
-    event("b", 3.0, "start", FAN),
-    event("b", 3.0, "end", FAN),
-    event("a", 4.0, "end", FAN),
-    event("c", 5.0, "start"),
-    event("c", 5.0, "end"),
-    event("a", 6.0, "start"),
-    event("d", 7.0, "start"),
-    event("a", 8.5, "end"),
-]
 
 
 def parse(events: list, num_nodes: int = 400, days: float = 10) -> Trace:
