@@ -72,10 +72,11 @@ def settle() -> None:
 def fix_threads(num_devices: int) -> None:
     """Makes bits independent of how many cores there are. Call it before JAX makes its devices.
 
-    XLA on CPUs splits large products over a pool of threads, `xla_cpu_multi_thread_eigen` or not,
-    and into how many parts depends on their number: that of the cores, unless NPROC says another,
-    and at least one for each emulated device. With twice as many, half of them are free to compute
-    while the devices wait for each other.
+    XLA on CPUs splits work over a pool of threads, `xla_cpu_multi_thread_eigen` or not. In a sum
+    over rows, and in products other than those of `stepjax.model.product`, the parts depend on the
+    number of threads: that of the cores, unless NPROC says another, and at least one for each
+    emulated device. With twice as many, half of them are free to compute while the devices wait for
+    each other.
     """
     os.environ["NPROC"] = str(max(THREADS, 2 * num_devices))
 
@@ -98,7 +99,7 @@ def facts() -> dict[str, str]:
 
 
 def _threads() -> str:
-    """Of XLA's pool on CPUs: XLA splits some products over them, and then adds the parts."""
+    """Of XLA's pool on CPUs; see fix_threads."""
     allowed = getattr(os, "sched_getaffinity", None)  # not every system tells
     return os.environ.get("NPROC") or str(len(allowed(0)) if allowed else os.cpu_count())
 

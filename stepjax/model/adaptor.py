@@ -9,6 +9,7 @@ from flax import nnx
 
 from stepjax.model.group import Group
 from stepjax.model.layers import bias, conv, weight, zeros
+from stepjax.model.product import einsum
 
 
 class Adaptor(nnx.Module):
@@ -26,7 +27,7 @@ class Adaptor(nnx.Module):
         """[B, t, W] -> [B, A, D], whole on every device."""
         h_BAC = conv(group.gather(x_BtW, dim=1), self.conv_3WC[...], stride=2)
         h_BAC = jax.nn.gelu(h_BAC + bias(self.conv_bias_C, h_BAC), approximate=False)
-        h_BaP = group.scatter_sum(h_BAC @ self.in_CP[...].astype(h_BAC.dtype), dim=1)
+        h_BaP = group.scatter_sum(einsum("BAC,CP->BAP", h_BAC, self.in_CP[...]), dim=1)
         h_BaP = jax.nn.relu(h_BaP + bias(self.in_bias_P, h_BaP))
-        y_BaD = h_BaP @ self.out_PD[...].astype(h_BaP.dtype)
+        y_BaD = einsum("BaP,PD->BaD", h_BaP, self.out_PD[...])
         return group.gather(y_BaD + bias(self.out_bias_D, y_BaD), dim=1)

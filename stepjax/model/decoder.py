@@ -13,6 +13,7 @@ from flax import nnx
 from stepjax.fields import Section, flag, real, whole
 from stepjax.model.group import Group
 from stepjax.model.layers import MOST, RMSNorm, Stack, bias, rotate, weight, zeros
+from stepjax.model.product import einsum
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,21 +57,21 @@ class DecoderAttention(nnx.Module):
 
     def __call__(self, x_BlD, group: Group):
         x_BLD = group.gather(x_BlD, dim=1)
-        (B, L, _), dtype = x_BLD.shape, x_BLD.dtype
-        q_BLHK = jnp.einsum("BLD,DHK->BLHK", x_BLD, self.q_DHK[...].astype(dtype))
-        k_BLGK = jnp.einsum("BLD,DGK->BLGK", x_BLD, self.k_DGK[...].astype(dtype))
-        v_BLGK = jnp.einsum("BLD,DGK->BLGK", x_BLD, self.v_DGK[...].astype(dtype))
+        B, L, _ = x_BLD.shape
+        q_BLHK = einsum("BLD,DHK->BLHK", x_BLD, self.q_DHK[...])
+        k_BLGK = einsum("BLD,DGK->BLGK", x_BLD, self.k_DGK[...])
+        v_BLGK = einsum("BLD,DGK->BLGK", x_BLD, self.v_DGK[...])
         q_BLHK = rotate(q_BLHK + bias(self.q_bias_HK, q_BLHK), self.theta)
         k_BLGK = rotate(k_BLGK + bias(self.k_bias_GK, k_BLGK), self.theta)
         v_BLGK = v_BLGK + bias(self.v_bias_GK, v_BLGK)
         q_BLGQK = q_BLHK.reshape(B, L, k_BLGK.shape[2], -1, q_BLHK.shape[-1])
-        score_BGQLM = jnp.einsum("BLGQK,BMGK->BGQLM", q_BLGQK, k_BLGK).astype(jnp.float32)
+        score_BGQLM = einsum("BLGQK,BMGK->BGQLM", q_BLGQK, k_BLGK).astype(jnp.float32)
         score_BGQLM = score_BGQLM * q_BLHK.shape[-1] ** -0.5
         past_111LM = jnp.tril(jnp.ones((L, L), bool))[None, None, None]
         score_BGQLM = jnp.where(past_111LM, score_BGQLM, -jnp.inf)
-        share_BGQLM = jax.nn.softmax(score_BGQLM, axis=-1).astype(dtype)
-        y_BLHK = jnp.einsum("BGQLM,BMGK->BLGQK", share_BGQLM, v_BLGK).reshape(q_BLHK.shape)
-        y_BLD = jnp.einsum("BLHK,HKD->BLD", y_BLHK, self.out_HKD[...].astype(dtype))
+        share_BGQLM = jax.nn.softmax(score_BGQLM, axis=-1).astype(x_BLD.dtype)
+        y_BLHK = einsum("BGQLM,BMGK->BLGQK", share_BGQLM, v_BLGK).reshape(q_BLHK.shape)
+        y_BLD = einsum("BLHK,HKD->BLD", y_BLHK, self.out_HKD[...])
         return group.scatter_sum(y_BLD, dim=1)
 
 
@@ -85,10 +86,9 @@ class SwiGLU(nnx.Module):
 
     def __call__(self, x_BlD, group: Group):
         x_BLD = group.gather(x_BlD, dim=1)
-        dtype = x_BLD.dtype
-        gate_BLN = jax.nn.silu(x_BLD @ self.gate_DN[...].astype(dtype))
-        h_BLN = gate_BLN * (x_BLD @ self.up_DN[...].astype(dtype))
-        return group.scatter_sum(h_BLN @ self.down_ND[...].astype(dtype), dim=1)
+        gate_BLN = jax.nn.silu(einsum("BLD,DN->BLN", x_BLD, self.gate_DN[...]))
+        h_BLN = gate_BLN * einsum("BLD,DN->BLN", x_BLD, self.up_DN[...])
+        return group.scatter_sum(einsum("BLN,ND->BLD", h_BLN, self.down_ND[...]), dim=1)
 
 
 class DecoderBlock(nnx.Module):

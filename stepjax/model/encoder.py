@@ -16,6 +16,7 @@ from flax import nnx
 from stepjax.fields import Section, flag, whole
 from stepjax.model.group import Group
 from stepjax.model.layers import MOST, LayerNorm, Stack, bias, conv, part, sinusoids, weight, zeros
+from stepjax.model.product import einsum
 
 MASKED = -1e10
 FRONT_SCALE = 2.0  # mels are small and GELU halves them: the positions must not drown them
@@ -61,18 +62,17 @@ class EncoderAttention(nnx.Module):
 
     def __call__(self, x_BtW, mask_BT, group: Group):
         x_BTW = group.gather(x_BtW, dim=1)
-        dtype = x_BTW.dtype
-        q_BTHK = jnp.einsum("BTW,WHK->BTHK", x_BTW, self.query_WHK[...].astype(dtype))
-        k_BTHK = jnp.einsum("BTW,WHK->BTHK", x_BTW, self.key_WHK[...].astype(dtype))
-        v_BTHK = jnp.einsum("BTW,WHK->BTHK", x_BTW, self.value_WHK[...].astype(dtype))
+        q_BTHK = einsum("BTW,WHK->BTHK", x_BTW, self.query_WHK[...])
+        k_BTHK = einsum("BTW,WHK->BTHK", x_BTW, self.key_WHK[...])
+        v_BTHK = einsum("BTW,WHK->BTHK", x_BTW, self.value_WHK[...])
         q_BTHK = q_BTHK + bias(self.query_bias_HK, q_BTHK)
         v_BTHK = v_BTHK + bias(self.value_bias_HK, v_BTHK)
         scale = q_BTHK.shape[-1] ** -0.25  # on q and on k, as Whisper does it
-        score_BHTS = jnp.einsum("BTHK,BSHK->BHTS", q_BTHK * scale, k_BTHK * scale)
+        score_BHTS = einsum("BTHK,BSHK->BHTS", q_BTHK * scale, k_BTHK * scale)
         score_BHTS = score_BHTS.astype(jnp.float32) + mask_BT[:, None, None]
-        share_BHTS = jax.nn.softmax(score_BHTS, axis=-1).astype(dtype)
-        y_BTHK = jnp.einsum("BHTS,BSHK->BTHK", share_BHTS, v_BTHK)
-        y_BTW = jnp.einsum("BTHK,HKW->BTW", y_BTHK, self.out_HKW[...].astype(dtype))
+        share_BHTS = jax.nn.softmax(score_BHTS, axis=-1).astype(x_BTW.dtype)
+        y_BTHK = einsum("BHTS,BSHK->BTHK", share_BHTS, v_BTHK)
+        y_BTW = einsum("BTHK,HKW->BTW", y_BTHK, self.out_HKW[...])
         y_BtW = group.scatter_sum(y_BTW, dim=1)
         return y_BtW + bias(self.out_bias_W, y_BtW)
 
@@ -88,9 +88,9 @@ class EncoderMLP(nnx.Module):
 
     def __call__(self, x_BtW, group: Group):
         x_BTW = group.gather(x_BtW, dim=1)
-        h_BTN = x_BTW @ self.in_WN[...].astype(x_BTW.dtype)
+        h_BTN = einsum("BTW,WN->BTN", x_BTW, self.in_WN[...])
         h_BTN = jax.nn.gelu(h_BTN + bias(self.in_bias_N, h_BTN), approximate=False)
-        y_BtW = group.scatter_sum(h_BTN @ self.out_NW[...].astype(x_BTW.dtype), dim=1)
+        y_BtW = group.scatter_sum(einsum("BTN,NW->BTW", h_BTN, self.out_NW[...]), dim=1)
         return y_BtW + bias(self.out_bias_W, y_BtW)
 
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from stepjax.model.group import Group
+from stepjax.model.product import einsum
 
 MOST = 1 << 20  # no model has a width, or a number of heads or layers, beyond this
 
@@ -68,8 +69,8 @@ def conv(x_BTI, kernel_3IO, stride: int):
     padded = jnp.pad(x_BTI, [(0, 0), (1, 1), (0, 0)])
     last = (x_BTI.shape[1] - 1) // stride * stride  # where the last output begins
     taps = [padded[:, tap : tap + last + 1 : stride] for tap in range(3)]
-    kernel = kernel_3IO.astype(x_BTI.dtype).reshape(-1, kernel_3IO.shape[-1])
-    return jnp.concatenate(taps, axis=-1) @ kernel
+    kernel_PO = kernel_3IO.reshape(-1, kernel_3IO.shape[-1])
+    return einsum("BTP,PO->BTO", jnp.concatenate(taps, axis=-1), kernel_PO)
 
 
 def rotate(x_BLHK, theta: float):

@@ -19,6 +19,7 @@ from stepjax.model.decoder import Decoder, DecoderConfig
 from stepjax.model.encoder import Encoder, EncoderConfig
 from stepjax.model.group import Group
 from stepjax.model.layers import MOST, Table, part, weight
+from stepjax.model.product import einsum
 
 FRAME_GROUP = 8  # mel frames behind one adaptor frame: every device takes a multiple of them
 
@@ -88,7 +89,7 @@ class StepAudio(nnx.Module):
 
     def logits(self, hidden_BLD):
         """This device's part of the vocabulary: [B, L, V / group.size], float32."""
-        return (hidden_BLD @ self.head_DV[...].astype(self.dtype)).astype(jnp.float32)
+        return einsum("BLD,DV->BLV", hidden_BLD, self.head_DV[...]).astype(jnp.float32)
 
     def __call__(self, inputs: Inputs, group: Group):
         """This device's part of the logits at every token: [B, L, V / group.size]."""
