@@ -29,7 +29,12 @@ def named(suite: str) -> Suite:
 
 
 def measure(suite: str, config: ConfigDict, workdir: Path) -> None:
-    """Runs a suite with its part of `config`, prints its table and writes result.json."""
+    """Runs a suite with its part of `config`, prints its table and writes result.json.
+
+    Raises: ValueError, in one sentence, for a config of something else.
+    """
+    if suite not in config:
+        raise ValueError(f"the config has no part {suite}: start from configs/bench.py.")
     found = named(suite).run(config[suite])
     result.show(found, suite)
     result.write(found, suite, workdir)

@@ -36,9 +36,9 @@ def greedy(model: StepAudio, batch, stop: int, max_new: int, group: Group):
         tokens_BL, answer_BN, done_B = carry
         hidden_BLD = model.read(tokens_BL, batch["audio_at"], audio_BAD, group)
         last_B = lengths_B + i - 1  # the place that is asked for the token after it
-        last_BD = jnp.take_along_axis(hidden_BLD, last_B[:, None, None], axis=1, mode="clip")[:, 0]
+        last_B1D = jnp.take_along_axis(hidden_BLD, last_B[:, None, None], axis=1, mode="clip")
         done_B |= last_B >= tokens_BL.shape[1]
-        token_B = jnp.where(done_B, stop, argmax(model.logits(last_BD), group))
+        token_B = jnp.where(done_B, stop, argmax(model.logits(last_B1D)[:, 0], group))
         tokens_BL = tokens_BL.at[rows, last_B + 1].set(token_B, mode="drop")
         return tokens_BL, answer_BN.at[:, i].set(token_B), done_B | (token_B == stop)
 

@@ -50,6 +50,12 @@ def test_a_suite_that_does_not_exist_is_refused_by_name():
         suites.named("mash")
 
 
+def test_a_config_of_something_else_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="no part mesh: start from configs/bench.py"):
+        suites.measure("mesh", ConfigDict({"step": {}}), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_result_is_written_for_programs(tmp_path):
     write(Result([{"devices": 1, "seconds": 0.5}], {"overhead": 1.1}), "mesh", tmp_path / "new")
     assert json.loads((tmp_path / "new/result.json").read_text()) == {
