@@ -82,7 +82,7 @@ def _planned_losses(workdir: Path, process: subprocess.Popen) -> int:
 
 
 def _recoveries(workdir: Path, wanted: int) -> list[Recovery] | None:
-    losses = [recovery for recovery in _events(workdir, Recovery) if recovery.gone]
+    losses = [recovery for recovery in _events(workdir, Recovery) if recovery.lost]
     return losses if len(losses) >= wanted else None
 
 

@@ -116,8 +116,8 @@ def losses(story: Story) -> str:
 def marks(story: Story) -> list[Mark]:
     found = []
     for recovery in story.of(Recovery):
-        if recovery.gone:
-            found.append(Mark(recovery.step, f"{words.nodes(recovery.gone)} lost", RED))
+        if recovery.lost:
+            found.append(Mark(recovery.step, f"{words.nodes(recovery.lost)} lost", RED))
         if recovery.back:
             found.append(Mark(recovery.step, f"{words.nodes(recovery.back)} back", GREEN, "5 3"))
     return found

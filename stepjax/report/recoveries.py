@@ -45,7 +45,7 @@ def recoveries(story: Story) -> Iterator[str]:
     for number, rewiring in enumerate(story.rewirings(), 1):
         recovery, before, after = rewiring.recovery, rewiring.before, rewiring.after
         yield section(
-            f"Step {recovery.step:,}: {words.change(recovery.gone, recovery.back)}",
+            f"Step {recovery.step:,}: {words.change(recovery.lost, recovery.back)}",
             said(in_words(recovery, None if after is None else generations[after])),
             pictures(story, before, after, rings, drawn=number * num_nodes <= MOST_NODES_DRAWN),
             timing(recovery, longest),

@@ -137,7 +137,7 @@ def recovery_line(recovery: Recovery) -> str:
     again = ""
     if recovery.steps_lost:
         again = f" ({words.counted(recovery.steps_lost, 'step')} to do again)"
-    return f"{words.change(recovery.gone, recovery.back)} at step {recovery.step}{again}"
+    return f"{words.change(recovery.lost, recovery.back)} at step {recovery.step}{again}"
 
 
 def damaged_line(damaged: Damaged) -> str:

@@ -74,7 +74,7 @@ class Recovery(Event):
     """Nodes were lost or came back, and the step was done on the mesh of another generation."""
 
     generation: int
-    gone: Nodes
+    lost: Nodes
     back: Nodes
     phases: dict[str, float | None]  # seconds of each; None for one that there was not
     seconds: float

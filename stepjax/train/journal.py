@@ -85,7 +85,7 @@ class Journal:
             events.Recovery(
                 step,
                 generation=recovered.generation.number,
-                gone=tuple(sorted(recovered.gone)),
+                lost=tuple(sorted(recovered.lost)),
                 back=tuple(sorted(recovered.back)),
                 phases=phases,
                 seconds=sum(phases.values()),

@@ -70,7 +70,7 @@ def counts(lines: Sequence[StepLine], events: Sequence[Event]) -> Numbers:
         first_loss=in_order[0].loss if lines else None,
         final_loss=in_order[-1].loss if lines else None,
         tokens_per_second=statistics.median(speeds) if speeds else None,
-        faults=sum(len(recovery.gone) for recovery in recoveries),
+        faults=sum(len(recovery.lost) for recovery in recoveries),
         rejoins=sum(len(recovery.back) for recovery in recoveries),
         generations=sum(isinstance(event, Generation) for event in events),
         steps_lost=sum(event.steps_lost for event in (*starts, *recoveries)),

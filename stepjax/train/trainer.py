@@ -45,7 +45,7 @@ class Recovered:
     """What one recovery gives for the log."""
 
     generation: Generation
-    gone: frozenset[int]
+    lost: frozenset[int]
     back: frozenset[int]
     state_from: str  # "replica", "neighbour" or "checkpoint"
     watch: Stopwatch

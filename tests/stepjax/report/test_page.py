@@ -80,7 +80,7 @@ def run_with_faults(steps: int = STEPS) -> tuple[list[StepLine], list[Event]]:
             moved = Recovery(
                 step,
                 generation=number,
-                gone=tuple(sorted(here - away)),
+                lost=tuple(sorted(here - away)),
                 back=tuple(sorted(away - here)),
                 phases=took,
                 seconds=sum(filter(None, took.values())),

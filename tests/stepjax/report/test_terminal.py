@@ -44,9 +44,9 @@ def generation(groups, number=0, step=0) -> Generation:
     return Generation(step, number, nodes, (), groups, mesh, 2 * len(nodes), 4, 8e-5)
 
 
-def recovery(step, number, gone=(), back=(), seconds=0.617, steps_lost=0) -> Recovery:
+def recovery(step, number, lost=(), back=(), seconds=0.617, steps_lost=0) -> Recovery:
     phases = dict.fromkeys(PHASES, 0.1)
-    return Recovery(step, number, gone, back, phases, seconds, "replica", steps_lost)
+    return Recovery(step, number, lost, back, phases, seconds, "replica", steps_lost)
 
 
 def metric(step, devices=16, number=0) -> StepLine:
@@ -73,7 +73,7 @@ RUN = [
     *map(metric, range(14)),
     Injected(14, "lose 3 before 14"),
     generation(WITHOUT_3, 1, 14),
-    recovery(14, 1, gone=(3,)),
+    recovery(14, 1, lost=(3,)),
     *(metric(step, 12, 1) for step in range(14, 20)),
     Checkpoint(20, seconds=0.31),
     Evaluation(20, wer=0.451, cer=0.2034, loss=3.4123),
@@ -125,12 +125,12 @@ def test_on_a_terminal_the_bar_and_the_events_are_shown():
 def test_no_line_is_longer_than_120(width):
     groups = tuple(tuple(range(12 * i, 12 * i + 12, 3)) for i in range(100))
     plan = "; ".join(f"lose {node} before {node}" for node in range(99))
-    gone, back = tuple(range(0, 99, 7)), tuple(range(3, 200, 11))
+    lost, back = tuple(range(0, 99, 7)), tuple(range(3, 200, 11))
     records = [
         replace(START, num_nodes=1200, gpus_per_node=72, plan=plan),
         generation(groups),
         metric(0, 86400),
-        recovery(12345, 0, gone, back, seconds=90.0, steps_lost=12345),
+        recovery(12345, 0, lost, back, seconds=90.0, steps_lost=12345),
         Stop(12345, reason="no ring can be formed: " + 20 * "they say, "),
     ]
     terminal = {"force_terminal": True, "width": width} if width else {}
@@ -151,7 +151,7 @@ def test_it_says_that_a_run_goes_on_where_it_stopped_and_what_is_lost():
         replace(START, resumed=True, step=30, plan=""),
         generation(((0, 1),)),
         generation(((0, 1, 2, 3),), 1),
-        recovery(31, 1, gone=(6,), back=(3,), steps_lost=1),
+        recovery(31, 1, lost=(6,), back=(3,), steps_lost=1),
         Stop(31, reason="interrupted"),
     ]
     lines = shown(records)
@@ -170,8 +170,8 @@ def test_a_fault_in_the_middle_of_a_recovery_is_told_after_it():
         generation(ALL),
         generation(WITHOUT_3, 1),
         generation(((0, 1), (4, 5)), 2),
-        recovery(9, 1, gone=(3,)),
-        recovery(9, 2, gone=(2,)),
+        recovery(9, 1, lost=(3,)),
+        recovery(9, 2, lost=(2,)),
     ]
     lines = shown(records)
     assert lines[2:] == [

@@ -38,7 +38,7 @@ LINES = {  # as it stands in the file -> what it is
     '{"event": "injected", "step": 2, "time": 9.5, "what": "lose 3 before 2"}': Injected(
         2, "lose 3 before 2", time=9.5
     ),
-    '{"event": "recovery", "step": 2, "time": 9.5, "generation": 1, "gone": [3], "back": [], '
+    '{"event": "recovery", "step": 2, "time": 9.5, "generation": 1, "lost": [3], "back": [], '
     '"phases": {"notice": null, "state": 0.5}, "seconds": 0.5, "state_from": "replica", '
     '"steps_lost": 0}': Recovery(
         2, 1, (3,), (), {"notice": None, "state": 0.5}, 0.5, "replica", 0, time=9.5

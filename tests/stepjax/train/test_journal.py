@@ -92,7 +92,7 @@ def test_a_generation_and_a_recovery_are_lines_too(tmp_path, generation):
         "event": "recovery",
         "step": 2,
         "generation": 0,
-        "gone": [1, 3],
+        "lost": [1, 3],
         "back": [],
         "phases": {"notice": 1.0, "state": 0.5},
         "seconds": 1.5,

@@ -52,9 +52,9 @@ def test_what_is_no_number_becomes_null(tmp_path):
 
 def test_arrays_and_sets_become_lists(tmp_path):
     Log(tmp_path / "log").write(
-        {"gone": frozenset({3, 1}), "nodes": np.array([[0, 1]]), "step": np.int64(7)}
+        {"lost": frozenset({3, 1}), "nodes": np.array([[0, 1]]), "step": np.int64(7)}
     )
-    assert read(tmp_path / "log") == [{"gone": [1, 3], "nodes": [[0, 1]], "step": 7}]
+    assert read(tmp_path / "log") == [{"lost": [1, 3], "nodes": [[0, 1]], "step": 7}]
 
 
 def test_every_torn_tail_is_left_out_and_the_next_run_goes_on_behind_it(tmp_path):

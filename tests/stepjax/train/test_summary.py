@@ -33,8 +33,8 @@ def generation() -> Generation:
     return Generation(0, 0, (0, 1), (), ((0, 1),), {"data": 1}, 4, switched=0, switch_seconds=0.0)
 
 
-def recovery(gone=(), back=(), seconds=0.5, steps_lost=0) -> Recovery:
-    return Recovery(0, 0, gone, back, {}, seconds, "replica", steps_lost)
+def recovery(lost=(), back=(), seconds=0.5, steps_lost=0) -> Recovery:
+    return Recovery(0, 0, lost, back, {}, seconds, "replica", steps_lost)
 
 
 def summed(tmp_path, metrics, events=(), steps=4) -> Numbers:
@@ -55,9 +55,9 @@ def test_a_summary_by_hand(tmp_path):
     events = [
         start(steps_lost=3),
         generation(),
-        recovery(gone=(3,)),
+        recovery(lost=(3,)),
         generation(),
-        recovery(gone=(6, 5), steps_lost=2, seconds=1.5),
+        recovery(lost=(6, 5), steps_lost=2, seconds=1.5),
         recovery(back=(3,), seconds=0.25),
     ]
     result = summed(tmp_path, [metric(step) for step in range(4)], events)

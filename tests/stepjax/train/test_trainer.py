@@ -67,7 +67,7 @@ def test_what_a_lost_node_held_is_gone_and_nobody_asks_for_it(moment):
             with pytest.raises(RuntimeError, match="deleted"):
                 np.asarray(block)
         recovered = trainer.recover(0, after_failure=True)
-        assert (recovered.gone, recovered.state_from) == ({3}, "replica")
+        assert (recovered.lost, recovered.state_from) == ({3}, "replica")
         assert 3 not in {cluster.node_of(device) for device in trainer.mesh.devices.flat}
         measured = trainer.train_on(0, arrays)
         cluster.check_nothing_on_lost()
