@@ -16,7 +16,9 @@ DIGEST_SIZE = hashlib.sha256().digest_size
 def path(folder: str, name: str, *facts) -> Path:
     """Where the thing made from `facts` (in JSON) lies; "" stands for the default folder."""
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-    return paths.local(f"cache={folder!r}", folder or DEFAULT) / f"{name}-{digest[:32]}"
+    default = f"data.cache is not set, and its default, {DEFAULT},"
+    what = f"cache={folder!r}" if folder else default
+    return paths.local(what, folder or DEFAULT) / f"{name}-{digest[:32]}"
 
 
 def kept(path: Path, make: Callable[[], bytes]) -> bytes:

@@ -1,6 +1,7 @@
 """What is kept on disk."""
 
 import hashlib
+import pwd
 
 import pytest
 
@@ -63,3 +64,13 @@ def test_a_digest_is_the_size_and_the_hash_of_the_content(tmp_path, monkeypatch)
     assert cache.digest(tmp_path / "a") == expected
     monkeypatch.setattr(cache, "BLOCK", 3)
     assert cache.digest(tmp_path / "a") == expected
+
+
+def test_without_a_home_the_default_folder_is_named(monkeypatch):
+    def nobody(user):
+        raise KeyError(user)
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    with pytest.raises(ValueError, match="^data.cache is not set, and its default, ~/.cache/step"):
+        cache.path("", "thing")
