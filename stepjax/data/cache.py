@@ -16,8 +16,7 @@ DIGEST_SIZE = hashlib.sha256().digest_size
 def path(folder: str, name: str, *facts) -> Path:
     """Where the thing made from `facts` (in JSON) lies; "" stands for the default folder."""
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-    default = f"data.cache is not set, and its default, {DEFAULT},"
-    what = f"cache={folder!r}" if folder else default
+    what = f"cache={folder!r}" if folder else f"cache is not set, and its default, {DEFAULT},"
     return paths.local(what, folder or DEFAULT) / f"{name}-{digest[:32]}"
 
 

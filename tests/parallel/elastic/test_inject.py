@@ -179,7 +179,9 @@ def test_donated_arguments_are_no_failure():
     with cluster(FaultPlan()) as nodes:
         state = state_on(nodes, [0, 1])
         for step in range(3):
-            state = nodes.run(jax.jit(jnp.sin, donate_argnums=0), state, step=step)
+            given, state = state, nodes.run(jax.jit(jnp.sin, donate_argnums=0), state, step=step)
+            assert given.is_deleted(), "as the arrays of a lost node are"
+        np.testing.assert_allclose(state, np.sin(np.sin(np.sin(np.arange(8.0)))), rtol=1e-6)
 
 
 def test_the_membership_notices_who_was_lost_together_together():

@@ -72,5 +72,5 @@ def test_without_a_home_the_default_folder_is_named(monkeypatch):
 
     monkeypatch.delenv("HOME")
     monkeypatch.setattr(pwd, "getpwuid", nobody)
-    with pytest.raises(ValueError, match="^data.cache is not set, and its default, ~/.cache/step"):
+    with pytest.raises(ValueError, match="^cache is not set, and its default, ~/.cache/step"):
         cache.path("", "thing")
