@@ -122,5 +122,5 @@ def test_there_are_no_cycles():
 
 
 def test_the_reader_of_imports_sees_them():
-    assert "parallel.elastic.inject" in GRAPH["stepjax.train.loop"]
+    assert "parallel.elastic.emulated" in GRAPH["stepjax.train.loop"]
     assert offenders("stepjax.train", "parallel")

@@ -6,7 +6,6 @@ Compiling takes ten times as long as such a run, so runs of equal programs share
 
 import contextlib
 import functools
-import itertools
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,12 +16,15 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs import tiny
-from parallel.elastic.inject import EmulatedCluster
-from parallel.elastic.supervisor import Supervisor
+from parallel.elastic.emulated import EmulatedCluster
+from parallel.elastic.formation import Rings
+from parallel.elastic.runtime import Runtime
 from parallel.spmd.executables import Program
-from stepjax.train import corpus, heldout, jsonl, loop, trainer
+from stepjax.train import corpus, heldout, job, jsonl, loop
 from stepjax.train.check import check
+from stepjax.train.programs import GRADIENTS, UPDATE
 from stepjax.train.step import trained_on
+from stepjax.train.trainer import Measured
 
 NOT_IN_PROGRAMS = ("faults", "checkpoint", "evaluate", "fabric")
 TRAJECTORY = ("step", "loss", "loss_text", "loss_audio", "grad_norm", "sample_ids_hash")
@@ -47,7 +49,7 @@ def train(config: ConfigDict, workdir: Path, scored: bool = True) -> dict:
             patch.setattr(
                 heldout.Heldout,
                 "score",
-                lambda self, step: heldout.Score(wer=0.0, cer=0.0, loss=0.0),
+                lambda self, step, runtime: heldout.Score(wer=0.0, cer=0.0, loss=0.0),
             )
         return loop.train(config, workdir)
 
@@ -66,19 +68,27 @@ def without_faults(scored: bool = True, **changes) -> Quiet:
         return Quiet(trajectory(Path(folder)), result)
 
 
+class Begun(NamedTuple):
+    """A job on a mesh."""
+
+    job: job.TrainingJob
+    runtime: Runtime
+
+    def step(self, n: int, arrays: dict) -> Measured:
+        return self.job.trainer.step(n, arrays, self.runtime)
+
+
 @contextlib.contextmanager
-def trainer_on(config: ConfigDict) -> Iterator[trainer.Trainer]:
-    """A trainer at step 0, and nothing around it."""
+def job_on(config: ConfigDict) -> Iterator[Begun]:
+    """The job of a config at step 0, and nothing around it."""
     topology, layout, plan = check(config)
-    gpus = config.fabric.gpus_per_node
-    with sharing(config), EmulatedCluster(topology.num_nodes, gpus, plan) as cluster:
-        data = corpus_of(config)
-        make_params, step = loop.model_and_step(config, data.recipe.vocabulary.size)
-        shapes = {k: jax.ShapeDtypeStruct(x.shape, x.dtype) for k, x in arrays(config, 0).items()}
-        supervisor = Supervisor(cluster, topology, layout, gpus)
-        made = trainer.Trainer(step, supervisor, shapes, config.data.microbatch, config.objective)
-        made.initialize(make_params)
-        yield made
+    rings = Rings(topology, layout, config.fabric.gpus_per_node)
+    with sharing(config), EmulatedCluster(rings, plan) as cluster:
+        made = job.TrainingJob.of(config, corpus_of(config))
+        runtime = Runtime(cluster, rings, made, (GRADIENTS, UPDATE))
+        with contextlib.closing(runtime):
+            runtime.start(lambda: (0, jax.device_get(jax.jit(made.make_state)())))
+            yield Begun(made, runtime)
 
 
 def corpus_of(config: ConfigDict) -> corpus.Corpus:
@@ -127,21 +137,20 @@ def _once(make, *key):
 def sharing(config: ConfigDict) -> Iterator[None]:
     """Within it, what was made before for an equal config is taken from there."""
     parts = {name: part for name, part in config.items() if name not in NOT_IN_PROGRAMS}
-    name, order = ConfigDict(parts).to_json(sort_keys=True), itertools.count()
-    fit, model_and_step = corpus.fit, loop.model_and_step
+    equal = ConfigDict(parts).to_json(sort_keys=True)
+    fit, model_and_programs = corpus.fit, job.model_and_programs
 
-    def program(*args):
-        return _once(lambda: Kept(*args), name, "program", next(order))
+    def program(cluster, name, lower):
+        return _once(lambda: Kept(lower, jax.devices()), equal, name)
 
     def fitted(splits, data, *args):
         return _once(lambda: fit(splits, data, *args), data.to_json(), *args)
 
     def made_model(*args):
-        return _once(lambda: model_and_step(*args), name, "model")
+        return _once(lambda: model_and_programs(*args), equal, "model")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainer, "Program", program)
-        patch.setattr(heldout, "Program", program)
+        patch.setattr(EmulatedCluster, "program", program)
         patch.setattr(corpus, "fit", fitted)
-        patch.setattr(loop, "model_and_step", made_model)
+        patch.setattr(job, "model_and_programs", made_model)
         yield

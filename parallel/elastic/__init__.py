@@ -1,22 +1,32 @@
 """Staying alive: notice lost nodes, form the next mesh, rebuild the state from what survived."""
 
-from parallel.elastic.inject import EmulatedCluster, NodeFailure
+from parallel.elastic.cluster import Cluster, NodeFailure, Rebuilt
+from parallel.elastic.emulated import EmulatedCluster
+from parallel.elastic.formation import Formation, Generation, NotEnoughNodes, Rings, Stopwatch
 from parallel.elastic.membership import Members, Membership
 from parallel.elastic.recovery import StateLost, covers, reassemble
+from parallel.elastic.runtime import Job, Recovered, Runtime, Survived
 from parallel.elastic.snapshot import Snapshot, keep, keepers, replicas
-from parallel.elastic.supervisor import Generation, NotEnoughNodes, Stopwatch, Supervisor
 
 __all__ = [
+    # a run that survives
+    "Job",
+    "Recovered",
+    "Runtime",
+    "Survived",
     # the nodes
+    "Cluster",
     "EmulatedCluster",
     "Members",
     "Membership",
     "NodeFailure",
+    "Rebuilt",
     # the mesh after a fault
+    "Formation",
     "Generation",
     "NotEnoughNodes",
+    "Rings",
     "Stopwatch",
-    "Supervisor",
     # the state after a fault
     "Snapshot",
     "StateLost",

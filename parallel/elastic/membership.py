@@ -35,7 +35,7 @@ class Membership:
 
     A node is lost when it has been silent for more than `timeout_s` while others were heard, and
     back with its next heartbeat. While no node is heard, at most a quarter of `timeout_s` counts as
-    silence, however long it lasts: a supervisor that stalled, or a machine without free cores,
+    silence, however long it lasts: a listener that stalled, or a machine without free cores,
     receives some heartbeats before others afterwards, and must not take those others for lost. So
     nodes that all fall silent together are never called lost.
 

@@ -5,6 +5,7 @@ without a copy, one that lies elsewhere is sent, and one that no survivor holds 
 on the host.
 """
 
+import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -81,8 +82,9 @@ def _pieces(leaf: jax.Array, kept: Mapping[Box, jax.Array], lost: frozenset[jax.
 def _first_gap(tree: Any, pieces: list[Pieces]) -> tuple[str, Box] | None:
     for (path, leaf), found in zip(jax.tree_util.tree_leaves_with_path(tree), pieces, strict=True):
         for box in boxes(leaf.sharding, leaf.shape).values():
-            if box not in found:
-                return jax.tree_util.keystr(path), box
+            _, gap = cover(box, found)
+            if gap is not None:
+                return jax.tree_util.keystr(path), gap
     return None
 
 
@@ -97,24 +99,73 @@ def _rebuild(leaf: jax.Array, sharding: jax.sharding.Sharding, pieces: Pieces) -
             block = jax.device_put(next(iter(held.values())), device)
         else:
             if box not in composed:
-                composed[box] = _compose(box, pieces, leaf.dtype)
+                parts, _ = cover(box, pieces)
+                found = {part: next(iter(pieces[part].values())) for part in parts}
+                composed[box] = compose(box, found, leaf.dtype)
             block = jax.device_put(composed[box], device)
         blocks.append(block)
     return jax.make_array_from_single_device_arrays(leaf.shape, sharding, blocks)
 
 
-def _compose(box: Box, pieces: Pieces, dtype: np.dtype) -> np.ndarray:
-    """The block at `box`, from the other boxes that overlap it (these are disjoint)."""
+def cover(box: Box, held: Collection[Box]) -> tuple[list[Box], Box | None]:
+    """The boxes among `held` that together make up `box`, and a part of it that none of them has.
+
+    `box` itself is enough where it is held; else the earlier of two boxes that overlap is taken.
+    An empty box needs no others. The part is None where nothing is missing.
+
+    >>> cover(((2, 6),), [((0, 3),), ((3, 5),), ((6, 8),)])
+    ([((0, 3),), ((3, 5),)], ((5, 6),))
+    """
+    if box in held:
+        return [box], None
+    used, left = [], [box] if _volume(box) else []
+    for other in held:
+        if not _volume(overlap_of(box, other)):
+            continue
+        rest = [part for old in left for part in _without(old, other)]
+        if rest != left:
+            used.append(other)
+            left = rest
+        if not left:
+            break
+    return used, left[0] if left else None
+
+
+def compose(box: Box, blocks: Mapping[Box, Any], dtype: np.dtype) -> np.ndarray:
+    """The block at `box` on the host, from blocks that cover it; no copy of one that is it."""
+    if box in blocks:
+        return np.asarray(blocks[box])
     block = np.empty([stop - start for start, stop in box], dtype)
-    for other, held in pieces.items():
-        overlap = [(max(a, c), min(b, d)) for (a, b), (c, d) in zip(box, other, strict=True)]
-        if all(start < stop for start, stop in overlap):
-            source = np.asarray(next(iter(held.values())))
-            block[_inside(overlap, box)] = source[_inside(overlap, other)]
+    for other, data in blocks.items():
+        overlap = overlap_of(box, other)
+        if _volume(overlap):
+            block[_inside(overlap, box)] = np.asarray(data)[_inside(overlap, other)]
     return block
 
 
-def _inside(overlap: Collection[tuple[int, int]], box: Box) -> tuple[slice, ...]:
+def overlap_of(box: Box, other: Box) -> Box:
+    """What two boxes share; a side stops at its start or before it where they share nothing."""
+    return tuple((max(a, c), min(b, d)) for (a, b), (c, d) in zip(box, other, strict=True))
+
+
+def _volume(box: Box) -> int:
+    return math.prod(max(stop - start, 0) for start, stop in box)
+
+
+def _without(box: Box, other: Box) -> list[Box]:
+    """`box` less `other`, as disjoint boxes: what is before and after it in every dimension."""
+    overlap = overlap_of(box, other)
+    if not _volume(overlap):
+        return [box]
+    rest = []
+    for dim, ((start, stop), (first, last)) in enumerate(zip(box, overlap, strict=True)):
+        for side in ((start, first), (last, stop)):
+            if side[0] < side[1]:
+                rest.append((*overlap[:dim], side, *box[dim + 1 :]))
+    return rest
+
+
+def _inside(overlap: Box, box: Box) -> tuple[slice, ...]:
     """`overlap` in coordinates of the block at `box`."""
     return tuple(
         slice(start - origin, stop - origin)

@@ -42,11 +42,11 @@ REPRODUCIBLE: dict[str, dict[str, str | bool]] = {
 class _Relocator(serialize_executable._JaxPjrtUnpickler):
     """Unpickles a compiled program, with the new device in the place of each old one."""
 
-    def __init__(self, serialized: bytes, old: list[jax.Device], new: list[jax.Device]):
+    def __init__(self, serialized: bytes, old_ids: tuple[int, ...], new: list[jax.Device]):
         super().__init__(  # type: ignore[no-untyped-call]
             io.BytesIO(serialized), new[0].client, new
         )
-        self.devices_by_id = {a.id: b for a, b in zip(old, new, strict=True)}
+        self.devices_by_id = dict(zip(old_ids, new, strict=True))
         self.options = compiler.get_compile_options(
             num_replicas=1,
             num_partitions=len(new),
@@ -63,26 +63,37 @@ class _Relocator(serialize_executable._JaxPjrtUnpickler):
 
 @dataclasses.dataclass(frozen=True)
 class Portable:
-    """A compiled program as bytes, on no device."""
+    """A compiled program as bytes, on no device.
+
+    It can be pickled, and loaded by another process with the same JAX on the same kind of machine.
+
+    Args:
+      shape: the shape of the mesh that it was compiled for.
+      device_ids: the devices of that mesh.
+    """
 
     serialized: bytes
     in_tree: Any
     out_tree: Any
-    made_for: Mesh
+    shape: tuple[int, ...]
+    device_ids: tuple[int, ...]
 
     @classmethod
     def of(cls, compiled: jax.stages.Compiled, mesh: Mesh) -> "Portable":
         """`compiled`, made for the devices of `mesh`, to be loaded onto those of other meshes."""
         serialized, in_tree, out_tree = serialize_executable.serialize(compiled)
-        return cls(serialized, in_tree, out_tree, mesh)
+        ids = tuple(d.id for d in mesh.devices.flat)
+        return cls(serialized, in_tree, out_tree, mesh.devices.shape, ids)
 
     def on(self, mesh: Mesh) -> jax.stages.Compiled:
-        """Loads the program onto the devices of `mesh`, whose shape equals that of `made_for`."""
-        old = self.made_for
-        assert old.devices.shape == mesh.devices.shape, (
-            f"{old.shape} is not {mesh.shape}, and XLA would not notice."
+        """Loads the program onto the devices of `mesh`, whose shape equals `shape`.
+
+        Some of them may belong to other processes, each of which loads the program, too.
+        """
+        assert self.shape == mesh.devices.shape, (
+            f"{self.shape} is not {mesh.devices.shape}, and XLA would not notice."
         )
-        unpickler = _Relocator(self.serialized, list(old.devices.flat), list(mesh.devices.flat))
+        unpickler = _Relocator(self.serialized, self.device_ids, list(mesh.devices.flat))
         unloaded, args_info, no_kwargs = unpickler.load()
         args = self.in_tree.unflatten(args_info)
         return jax.stages.Compiled(unloaded.load(), [], args, self.out_tree, no_kwargs=no_kwargs)

@@ -65,7 +65,7 @@ def _in_turns(steps: dict[str, OneStep], turns: int, made: Prepared) -> Result:
     summary = {
         "over_plain_jit": None,
         "over_torch": None,
-        "parameters": sum(x.size for x in jax.tree.leaves(made.step.shapes)),
+        "parameters": sum(x.size for x in jax.tree.leaves(made.programs.params)),
         "turns": turns,
     }
     for name, other in (("over_plain_jit", "plain jax.jit"), ("over_torch", "torch")):
@@ -98,7 +98,7 @@ def _product(trained) -> OneStep:
 
 def _plain(config: ConfigDict, made: Prepared) -> OneStep:
     """The same loss, clipping and optimizer as one program."""
-    step = made.step
+    step = made.programs
     kind_weights = jnp.array([config.objective[kind] for kind in KINDS])
 
     def train(state, batch):
@@ -112,8 +112,7 @@ def _plain(config: ConfigDict, made: Prepared) -> OneStep:
         return (optax.apply_updates(params, updates), opt), loss
 
     program = jax.jit(train, donate_argnums=0)
-    params = jax.jit(made.make_params)()
-    state, batch = (params, step.optimizer.init(params)), jax.device_put(made.arrays)
+    state, batch = jax.jit(made.make_state)()[:2], jax.device_put(made.arrays)
 
     def one_step() -> float:
         nonlocal state

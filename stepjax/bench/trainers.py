@@ -8,16 +8,19 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from parallel.elastic.inject import EmulatedCluster
-from parallel.elastic.supervisor import Supervisor
+from parallel.elastic.cluster import Lower
+from parallel.elastic.emulated import EmulatedCluster
+from parallel.elastic.formation import Rings
+from parallel.elastic.runtime import Runtime
 from parallel.fabric.faults import FaultPlan
 from parallel.fabric.topology import KHopLine
 from parallel.spmd.mesh import Layout
 from stepjax.train import corpus as corpora
-from stepjax.train.loop import model_and_step
-from stepjax.train.step import Step, trained_on
+from stepjax.train.programs import GRADIENTS, UPDATE, Programs, State, model_and_programs
+from stepjax.train.step import trained_on
 from stepjax.train.trainer import Measured, Trainer
 
 
@@ -25,8 +28,8 @@ class Prepared(NamedTuple):
     """What does not depend on the mesh."""
 
     arrays: dict[str, np.ndarray]  # of one global batch
-    make_params: Callable[[], Any]
-    step: Step
+    make_state: Callable[[], State]
+    programs: Programs
 
 
 def prepared(config: ConfigDict, ring_size: int) -> Prepared:
@@ -35,7 +38,28 @@ def prepared(config: ConfigDict, ring_size: int) -> Prepared:
     recipe = corpora.fit(splits, config.data, config.seed, multiple=ring_size)
     corpus = corpora.make(splits, recipe, config.data, config.seed)
     arrays = trained_on(corpus.batches[0].arrays)
-    return Prepared(arrays, *model_and_step(config, recipe.vocabulary.size))
+    return Prepared(arrays, *model_and_programs(config, recipe.vocabulary.size))
+
+
+@dataclasses.dataclass(frozen=True)
+class OneBatch:
+    """A `parallel.elastic.Job` without data: steps of a trainer."""
+
+    trainer: Trainer
+
+    @property
+    def programs(self) -> dict[str, Lower]:
+        """See Job."""
+        return self.trainer.to_run()
+
+    @property
+    def shapes(self) -> State:
+        """See Job."""
+        return self.trainer.programs.shapes
+
+    def shardings(self, mesh: Mesh) -> Any:
+        """See Job."""
+        return self.trainer.programs.shardings(mesh)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,12 +67,13 @@ class Trained:
     """A trainer that knows only one batch."""
 
     trainer: Trainer
+    runtime: Runtime
     arrays: dict[str, np.ndarray]
 
     def measured(self, n: int) -> Measured:
         """Step `n`, done to its end."""
-        measured = self.trainer.train_on(n, self.arrays)
-        jax.block_until_ready(self.trainer.state)
+        measured = self.trainer.step(n, self.arrays, self.runtime)
+        jax.block_until_ready(self.runtime.state)
         return measured
 
     def seconds(self, n: int) -> float:
@@ -69,11 +94,9 @@ def trainer_on(
 ) -> Iterator[Trained]:
     """The product's trainer on an emulated line of nodes without faults."""
     shapes = {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in made.arrays.items()}
-    with EmulatedCluster(num_nodes, gpus_per_node, FaultPlan()) as cluster:
-        supervisor = Supervisor(cluster, KHopLine(num_nodes, 2), Layout(tensor), gpus_per_node)
-        trainer = Trainer(made.step, supervisor, shapes, microbatch, config.objective)
-        trainer.initialize(made.make_params)
-        try:
-            yield Trained(trainer, made.arrays)
-        finally:
-            trainer.close()
+    trainer = Trainer(made.programs, shapes, microbatch, config.objective)
+    rings = Rings(KHopLine(num_nodes, 2), Layout(tensor), gpus_per_node)
+    with EmulatedCluster(rings, FaultPlan()) as cluster:
+        runtime = Runtime(cluster, rings, OneBatch(trainer), (GRADIENTS, UPDATE))
+        runtime.start(lambda: (0, jax.device_get(jax.jit(made.make_state)())))
+        yield Trained(trainer, runtime, made.arrays)

@@ -79,6 +79,8 @@ def in_words(recovery: Recovery, after: Generation | None) -> str:
         f"Training went on {seconds(recovery.seconds)} later{again}.",
         f"The state came from {SOURCES.get(recovery.state_from, recovery.state_from)}.",
     ]
+    if recovery.cause:
+        parts.insert(0, f"What happened: {recovery.cause}.")
     if after:
         bundles = f"{words.counted(after.switched, 'bundle')} of transceivers switched"
         parts += [

@@ -95,6 +95,7 @@ class Terminal:
                 self._first = None  # the pace is another now
                 wiring = self._wiring(self._generations[event.generation])
                 line = f"{recovery_line(event)}: {wiring}, back in {words.seconds(event.seconds)}"
+                line += f" ({event.cause})" if event.cause else ""
             case Checkpoint():
                 line = f"saved step {event.step} in {words.seconds(event.seconds)}"
             case Damaged():

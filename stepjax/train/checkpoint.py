@@ -7,12 +7,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from stepjax.disk import checkpoint, sealed
 from stepjax.disk.checkpoint import EXPONENTS, OPTIMIZER, PARAMS
 from stepjax.disk.files import writing
+from stepjax.train.programs import State
 
 DAMAGED = ".damaged"  # ends the name of a checkpoint that was set aside
 
@@ -27,42 +27,39 @@ class Saved:
 
 @dataclasses.dataclass(frozen=True)
 class Restored:
-    """What a run goes on from. `damaged` says what is wrong with newer checkpoints, by step."""
+    """What a run goes on from, in host memory. `damaged` says what is wrong with newer checkpoints,
+    by step.
+    """
 
     step: int
-    state: Any
-    exponents: np.ndarray
+    state: State
     damaged: dict[int, str]
 
 
 class Checkpoints:
     """The checkpoints of one run, numbered by the steps that they contain.
 
-    Each process of a run is the only one that writes them. A checkpoint has its number as a name
+    One process at a time writes them. A checkpoint has its number as a name
     from the moment when everything in it is on the disk. The newest `keep` are kept; one that is
     found damaged is set aside under another name until its step has been saved again.
     """
 
     def __init__(self, folder: Path, keep: int):
         self.folder, self._keep = folder, keep
-        for left in folder.glob(f"*{sealed.PARTIAL}"):
-            shutil.rmtree(left, ignore_errors=True)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
         self._saving: Future[Saved] | None = None
         self._committed: list[Saved] = []
 
-    def save(self, step: int, state: Any, exponents: np.ndarray) -> None:
-        """Copies the state off the devices, then writes it in the background.
+    def save(self, step: int, state: State) -> None:
+        """Copies the state, then writes it in the background.
 
-        Args:   step: steps done.   state: parameters and optimizer state.
-                exponents: of the gradient sums.
+        Args:   step: steps done.   state: in host memory, which may be that of the devices.
         Raises: Unwritable, if the save before this one failed.
         """
         self._settle()
         if step in checkpoint.steps(self.folder):
             return
-        on_host = jax.device_get(checkpoint.named(_parts(state) | {EXPONENTS: exponents}))
-        copies = {name: np.array(x) for name, x in on_host.items()}
+        copies = {name: np.array(x) for name, x in checkpoint.named(_parts(state)).items()}
         self._saving = self._writer.submit(self._commit, step, copies, time.perf_counter())
 
     def committed(self, wait: bool = False) -> list[Saved]:
@@ -80,8 +77,8 @@ class Checkpoints:
         self._settle()
         return max(checkpoint.steps(self.folder), default=None)
 
-    def restore(self, shapes: Any, shardings: Any) -> Restored:
-        """The newest whole checkpoint, laid out as asked. Damaged ones are set aside.
+    def restore(self, shapes: State) -> Restored:
+        """The newest whole checkpoint. Damaged ones are set aside.
 
         Raises: Damaged, if none is whole; ValueError, if its arrays have other shapes.
         """
@@ -90,8 +87,7 @@ class Checkpoints:
         for number in damaged:
             self._set_aside(number)
         parts = checkpoint.as_tree(_parts(shapes), arrays, self.folder / str(step))
-        state = jax.tree.map(jax.device_put, (parts[PARAMS], parts[OPTIMIZER]), shardings)
-        return Restored(step, state, arrays[EXPONENTS], damaged)
+        return Restored(step, State(parts[PARAMS], parts[OPTIMIZER], parts[EXPONENTS]), damaged)
 
     def close(self) -> None:
         """Waits until everything is written."""
@@ -117,7 +113,12 @@ class Checkpoints:
             (self.folder / str(step)).rename(aside)
 
 
-def _parts(state: Any) -> dict[str, Any]:
+def sweep(folder: Path) -> None:
+    """Removes what a process that was killed has left half-written. No one may be writing."""
+    for left in folder.glob(f"*{sealed.PARTIAL}"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def _parts(state: State) -> dict[str, Any]:
     """A state as the tree whose paths are the names of the saved arrays."""
-    params, optimizer = state
-    return {PARAMS: params, OPTIMIZER: optimizer}
+    return {PARAMS: state.params, OPTIMIZER: state.optimizer, EXPONENTS: state.exponents}

@@ -80,6 +80,7 @@ class Recovery(Event):
     seconds: float
     state_from: str  # "replica", "neighbour" or "checkpoint"
     steps_lost: int
+    cause: str = ""  # who failed, and how that was noticed: known of real processes
 
 
 @dataclasses.dataclass(frozen=True)

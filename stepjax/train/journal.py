@@ -4,23 +4,106 @@ metrics.jsonl has a line a step, events.jsonl a line an event; TensorBoard and t
 same.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from parallel.elastic.supervisor import Generation
-from parallel.fabric.faults import FaultPlan
+from parallel.elastic.formation import Generation
+from parallel.elastic.runtime import Recovered
+from parallel.fabric.faults import Fault, FaultPlan
 from stepjax.report.terminal import Terminal
 from stepjax.train import events
 from stepjax.train.board import Board
+from stepjax.train.checkpoint import Saved
 from stepjax.train.jsonl import Log, read, truncate
-from stepjax.train.trainer import Measured, Recovered
+from stepjax.train.trainer import Measured
 
 
-class Journal:
+class Records:
+    """What a run tells of itself, as events and lines; `event` and `line` say where they go."""
+
+    def __init__(self, num_nodes: int):
+        self._num_nodes = num_nodes
+
+    def event(self, event: events.Event) -> None:
+        raise NotImplementedError
+
+    def line(self, line: events.StepLine) -> None:
+        raise NotImplementedError
+
+    def fault(self, fault: Fault) -> None:
+        """A fault of the plan has happened; a run that is resumed will not see it again."""
+        self.event(events.Injected(fault.step, what=str(fault)))
+
+    def saved(self, checkpoints: Sequence[Saved]) -> None:
+        """These have come to the disk."""
+        for saved in checkpoints:
+            self.event(events.Checkpoint(saved.step, seconds=saved.seconds))
+
+    def generation(self, step: int, generation: Generation) -> None:
+        mesh, nodes = generation.mesh, frozenset(range(self._num_nodes))
+        self.event(
+            events.Generation(
+                step,
+                generation=generation.number,
+                alive=tuple(sorted(generation.members.nodes)),
+                away=tuple(sorted(nodes - generation.members.nodes)),
+                groups=generation.placement.groups,
+                mesh=dict(mesh.shape),
+                devices=mesh.devices.size,
+                switched=len(generation.switching.commands),
+                switch_seconds=generation.switching.seconds,
+            )
+        )
+
+    def recovery(self, step: int, recovered: Recovered) -> None:
+        phases = recovered.watch.phases
+        self.event(
+            events.Recovery(
+                step,
+                generation=recovered.generation.number,
+                lost=tuple(sorted(recovered.lost)),
+                back=tuple(sorted(recovered.back)),
+                phases=phases,
+                seconds=sum(phases.values()),
+                state_from=recovered.state_from,
+                steps_lost=recovered.steps_lost,
+            )
+        )
+
+    def step(
+        self,
+        step: int,
+        measured: Measured,
+        seconds: float,
+        generation: Generation,
+        learning_rate: float,
+        sample_ids_hash: str,
+    ) -> None:
+        """One line of metrics.jsonl."""
+        self.line(
+            events.StepLine(
+                step,
+                loss=measured.loss,
+                **{f"loss_{kind}": loss for kind, loss in measured.loss_by_kind.items()},
+                grad_norm=measured.grad_norm,
+                tokens=measured.tokens,
+                seconds=seconds,
+                tokens_per_second=measured.tokens / seconds,
+                devices=generation.mesh.devices.size,
+                generation=generation.number,
+                learning_rate=learning_rate,
+                sample_ids_hash=sample_ids_hash,
+            )
+        )
+
+
+class Journal(Records):
     """The files of one workdir. Whatever it writes may raise Unwritable."""
 
     def __init__(self, workdir: Path, config: ConfigDict):
+        super().__init__(config.fabric.num_nodes)
         self.metrics, self.events = Log(workdir / "metrics.jsonl"), Log(workdir / "events.jsonl")
         self._board_folder = workdir / "tensorboard"
         self._board: Board | None = None
@@ -63,64 +146,11 @@ class Journal:
         self.events.write(events.record(event))
         self._terminal.event(event)
 
-    def generation(self, step: int, generation: Generation, num_nodes: int) -> None:
-        mesh = generation.mesh
-        self.event(
-            events.Generation(
-                step,
-                generation=generation.number,
-                alive=tuple(sorted(generation.members.nodes)),
-                away=tuple(sorted(set(range(num_nodes)) - generation.members.nodes)),
-                groups=generation.placement.groups,
-                mesh=dict(mesh.shape),
-                devices=mesh.devices.size,
-                switched=len(generation.switching.commands),
-                switch_seconds=generation.switching.seconds,
-            )
-        )
-
-    def recovery(self, step: int, recovered: Recovered, steps_lost: int) -> None:
-        phases = recovered.watch.phases
-        self.event(
-            events.Recovery(
-                step,
-                generation=recovered.generation.number,
-                lost=tuple(sorted(recovered.lost)),
-                back=tuple(sorted(recovered.back)),
-                phases=phases,
-                seconds=sum(phases.values()),
-                state_from=recovered.state_from,
-                steps_lost=steps_lost,
-            )
-        )
-
-    def step(
-        self,
-        step: int,
-        measured: Measured,
-        seconds: float,
-        generation: Generation,
-        learning_rate: float,
-        sample_ids_hash: str,
-    ) -> None:
-        """One line of metrics.jsonl."""
-        line = events.StepLine(
-            step,
-            loss=measured.loss,
-            **{f"loss_{kind}": loss for kind, loss in measured.loss_by_kind.items()},
-            grad_norm=measured.grad_norm,
-            tokens=measured.tokens,
-            seconds=seconds,
-            tokens_per_second=measured.tokens / seconds,
-            devices=generation.mesh.devices.size,
-            generation=generation.number,
-            learning_rate=learning_rate,
-            sample_ids_hash=sample_ids_hash,
-        )
+    def line(self, line: events.StepLine) -> None:
         record = events.record(line)
         self.metrics.write(record)
         self._board.write(
-            step, {k: v for k, v in record.items() if k not in ("step", "sample_ids_hash")}
+            line.step, {k: v for k, v in record.items() if k not in ("step", "sample_ids_hash")}
         )
         self._terminal.step(line)
 

@@ -1,8 +1,4 @@
-"""The two device programs of a training step, written for one device of the mesh (`shard_map`).
-
-`gradients` does all communication of a step and changes nothing; `update` changes the state and
-communicates nothing. So a step that fails because a node is gone leaves every survivor with the
-state from before it.
+"""What a training step computes, written for one device of the mesh (inside `shard_map`).
 
 A global batch is M microbatches of b rows. Every ring computes whole microbatches, one after
 another, by the same loop, whose length enters as a number. Their gradients are added as integers.
@@ -11,15 +7,13 @@ Hence the result has the same bits on any number of rings: see `parallel.spmd.re
   M microbatches   b rows of one   N parameters   R tensor-parallel size
 """
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import nnx
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 from parallel.spmd import reduce, ring
@@ -27,7 +21,7 @@ from parallel.spmd.mesh import DATA, FSDP, REPLICA_AXES, TENSOR
 from stepjax.model.group import Alone, Group
 from stepjax.model.step_audio import Inputs
 from stepjax.train.objective import cross_entropy, sums_by_kind
-from stepjax.train.sharding import dim_of, specs
+from stepjax.train.sharding import dim_of
 
 
 def trained_on(arrays: Mapping[str, Any]) -> dict[str, Any]:
@@ -51,6 +45,13 @@ def whole_over_fsdp(params, partition):
         return x if dim is None else jax.lax.all_gather(x, FSDP, axis=dim, tiled=True)
 
     return jax.tree.map(gather, params, partition)
+
+
+def over_replicas(x_block):
+    """The parts of all rings one after another, on every device; for use inside shard_map."""
+    if jax.lax.axis_size(REPLICA_AXES) == 1:
+        return x_block
+    return jax.lax.all_gather(x_block, REPLICA_AXES, tiled=True)
 
 
 def microbatch_loss(params, graph, micro, weights, group: Group):
@@ -112,14 +113,14 @@ def sum_over_mesh(total, partition, ring_size: int):
     if jax.lax.axis_size(REPLICA_AXES) == 1:
         return tree.unflatten(leaves)  # XLA would copy every sum to add it over one device
 
-    def over_replicas(x, p):
+    def add(x, p):
         dim = dim_of(FSDP, p)
         if dim is None:
             return jax.lax.psum(x, REPLICA_AXES)
         x = jax.lax.psum(x, DATA)
         return jax.lax.psum_scatter(x, FSDP, scatter_dimension=dim, tiled=True)
 
-    return tree.unflatten([over_replicas(x, p) for x, p in zip(leaves, parts, strict=True)])
+    return tree.unflatten([add(x, p) for x, p in zip(leaves, parts, strict=True)])
 
 
 def global_norm(grads, partition, group: Group):
@@ -142,81 +143,3 @@ def global_norm(grads, partition, group: Group):
     split = jnp.array([dim_of(TENSOR, p) is not None for p in parts])
     here = jnp.where(split | (group.rank() == 0), here, 0)  # what all devices hold counts once
     return jnp.sqrt(group.gather(here[None], dim=0).sum(axis=0).sum())
-
-
-@dataclasses.dataclass(frozen=True)
-class Step:
-    """The device programs of one model and optimizer, for any mesh.
-
-    Args:
-      graph: the model's structure (`nnx.split`).
-      shapes: its parameters, as ShapeDtypeStructs.
-      optimizer: an elementwise optax transformation.
-      clip: largest norm of the gradient that enters the optimizer.
-      fsdp: configured size of the fsdp axis; a mesh may have any divisor of it.
-    """
-
-    graph: Any
-    shapes: Any
-    optimizer: optax.GradientTransformation
-    clip: float
-    fsdp: int
-
-    def partition(self):
-        """PartitionSpecs of (params, optimizer state)."""
-        params = specs(self.shapes, self.fsdp)
-        state = jax.eval_shape(self.optimizer.init, self.shapes)
-        return params, optax.tree_map_params(
-            self.optimizer, lambda _, p: p, state, params, transform_non_params=lambda _: P()
-        )
-
-    def shardings(self, mesh: Mesh):
-        """NamedShardings of (params, optimizer state) on a mesh."""
-        return jax.tree.map(
-            lambda p: NamedSharding(mesh, p), self.partition(), is_leaf=lambda x: isinstance(x, P)
-        )
-
-    def gradients(self, mesh: Mesh):
-        """The program that communicates and changes nothing, to be lowered.
-
-        It takes (params, batch, weights, scales, slots), and returns (gradients, largest
-        magnitudes, norm, losses [num_rings * slots, R, 2]).
-        """
-        params, _ = self.partition()
-        group = group_of(mesh)
-
-        def on_device(params_block, batch, weights, scales, slots):
-            whole = whole_over_fsdp(params_block, params)
-            total, largest, losses = add_up(whole, self.graph, batch, weights, scales, slots, group)
-            total = sum_over_mesh(total, params, group.size)
-            grads = jax.tree.map(reduce.from_fixed, total, tree_of(scales, total))
-            largest = jax.lax.pmax(group.gather(largest[None], dim=0).max(axis=0), REPLICA_AXES)
-            return grads, largest, global_norm(grads, params, group), losses[:, None]
-
-        return jax.shard_map(
-            on_device,
-            mesh=mesh,
-            in_specs=(params, P(REPLICA_AXES), P(), P(), P()),
-            out_specs=(params, P(), P(), P(REPLICA_AXES, TENSOR)),
-            # With the check, `jax.grad` would add gradients over the mesh itself: in floats, in
-            # every turn of the loop, and not along the rings.
-            check_vma=False,
-        )
-
-    def update(self, mesh: Mesh):
-        """((params, state), gradients, norm) -> (params, state), elementwise."""
-        state = self.partition()
-
-        def on_device(state_block, grads, norm):
-            params, opt = state_block
-            factor = jnp.minimum(1.0, self.clip / norm)
-            grads = jax.tree.map(lambda x: factor * x, grads)
-            updates, opt = self.optimizer.update(grads, opt, params)
-            return optax.apply_updates(params, updates), opt
-
-        return jax.shard_map(
-            on_device,
-            mesh=mesh,
-            in_specs=(state, state[0], P()),
-            out_specs=state,
-        )

@@ -8,12 +8,15 @@ from hypothesis import given, settings
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from parallel.elastic.inject import EmulatedCluster, NodeFailure
+from parallel.elastic.cluster import NodeFailure
+from parallel.elastic.emulated import EmulatedCluster
+from parallel.elastic.formation import Rings
 from parallel.elastic.membership import Members
 from parallel.elastic.recovery import StateLost, covers, reassemble
 from parallel.elastic.snapshot import keep, keepers
 from parallel.fabric.faults import FaultPlan
-from parallel.spmd.mesh import AXES, DATA, FSDP, TENSOR
+from parallel.fabric.topology import KHopRing
+from parallel.spmd.mesh import AXES, DATA, FSDP, TENSOR, Layout
 
 NODES, GPUS = 8, 2
 SPECS = [
@@ -229,7 +232,8 @@ def test_a_run_through_losses_and_a_return_ends_like_one_without():
         count = max(n for n in (1, 2, 3, 4, 6, 8) if n <= len(members.nodes))
         return NamedSharding(mesh_on(sorted(members.nodes)[:count], count, GPUS), P(FSDP, TENSOR))
 
-    with EmulatedCluster(NODES, GPUS, plan, heartbeat_s=0.005, timeout_s=0.05) as cluster:
+    rings = Rings(KHopRing(NODES, hops=2), Layout(tensor=2), GPUS)
+    with EmulatedCluster(rings, plan, heartbeat_s=0.005, timeout_s=0.05) as cluster:
         known = cluster.membership.members()
 
         def kept(state):
@@ -243,7 +247,7 @@ def test_a_run_through_losses_and_a_return_ends_like_one_without():
         state = jax.device_put(np.arange(96, dtype=np.int32).reshape(48, 2), shard_over(known))
         snapshot = kept(state)
         while step < 8:
-            cluster.reach(step, "before")
+            cluster.progress(step, "before")
             if not cluster.membership.members().nodes <= known.nodes:
                 known = cluster.membership.members()
                 state = placed(lost=())
@@ -256,7 +260,7 @@ def test_a_run_through_losses_and_a_return_ends_like_one_without():
                 lost, known = members.lost_since(known), members
                 state = placed(lost)
                 snapshot = kept(state)
-                cluster.reach(step, "recovering")
+                cluster.progress(step, "recovering")
                 cluster.check_nothing_on_lost()
                 continue
             snapshot = kept(state)

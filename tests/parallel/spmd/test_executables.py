@@ -1,10 +1,15 @@
 """A program compiled once runs on any devices of its shape, with the same bits and no remains."""
 
+import pathlib
+import pickle
+import subprocess
+import sys
 import threading
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -145,6 +150,52 @@ def test_a_program_is_not_loaded_onto_a_mesh_of_another_shape():
     for shape in ((1, 2, 4), (1, 1, 4), (2, 2, 4)):
         with pytest.raises(AssertionError, match="XLA would not notice"):
             portable.on(stand_in(shape, jax.devices()))
+
+
+ELSEWHERE_IN_A_FILE = """
+import pickle, sys
+import jax, numpy as np
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
+from parallel.spmd.mesh import AXES, stand_in
+
+jax.config.update("jax_num_cpu_devices", 9)
+with open(sys.argv[1], "rb") as file:
+    portable, xy, wanted = pickle.load(file)
+mesh = stand_in(portable.shape, jax.devices()[1:])
+results = portable.on(mesh)(*jax.device_put(xy, NamedSharding(mesh, P(AXES))))
+for result, want in zip(results, wanted, strict=True):
+    np.testing.assert_array_equal(result, want)
+"""
+
+
+def test_a_program_in_a_file_gives_the_same_bits_in_another_process(program, wanted, tmp_path):
+    xy = tuple(np.asarray(x) for x in inputs(mesh_of(range(8))))
+    path = tmp_path / "program"
+    path.write_bytes(pickle.dumps((program.prepare(SHAPE), xy, wanted)))
+    command = [sys.executable, "-c", ELSEWHERE_IN_A_FILE, str(path)]
+    subprocess.run(command, check=True, timeout=60, cwd=pathlib.Path(__file__).parents[3])
+
+
+def test_the_trees_of_a_program_in_a_file_keep_their_types():
+    """Dicts, tuples and the named tuples of optax, in what goes in and in what comes out."""
+    mesh = stand_in(SHAPE, jax.devices())
+    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(1e-3))
+    params = {"w": jnp.ones(4), "rest": (jnp.ones(2), None)}
+    state = optimizer.init(params)
+
+    def update(params, state):
+        updates, state = optimizer.update(params, state, params)
+        return {"params": optax.apply_updates(params, updates), "state": state}
+
+    given = jax.device_put((params, state), NamedSharding(mesh, P()))
+    compiled = jax.jit(update).lower(*given).compile()
+    portable = pickle.loads(pickle.dumps(Portable.of(compiled, mesh)))
+    elsewhere = mesh_of(range(8, 16))
+    result = portable.on(elsewhere)(*jax.device_put(given, NamedSharding(elsewhere, P())))
+    assert jax.tree.structure(result) == jax.tree.structure(compiled(*given))
+    assert type(result["state"][1][0]) is optax.ScaleByAdamState
+    jax.tree.map(np.testing.assert_array_equal, result, compiled(*given))
 
 
 def test_the_rings_of_a_placement_run_it_too(program, wanted):

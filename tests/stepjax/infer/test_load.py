@@ -14,7 +14,7 @@ from flax import nnx
 
 from stepjax.disk.checkpoint import named
 from stepjax.infer.load import load
-from stepjax.train.loop import model_and_step
+from stepjax.train.programs import model_and_programs
 
 ROOT = Path(__file__).parents[3]
 
@@ -42,9 +42,9 @@ def workdir(made, tmp_path):
 
 def test_the_model_has_the_weights_of_the_run(workdir):
     model, recipe = load(workdir)
-    make_params, _ = model_and_step(tiny_run.config(), recipe.vocabulary.size)
+    make_state, _ = model_and_programs(tiny_run.config(), recipe.vocabulary.size)
     found = named(nnx.to_pure_dict(nnx.state(model, nnx.Param)))
-    wanted = named(make_params())
+    wanted = named(make_state().params)
     assert found.keys() == wanted.keys()
     for name, x in wanted.items():
         np.testing.assert_array_equal(found[name], x)

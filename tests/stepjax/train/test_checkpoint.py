@@ -10,7 +10,6 @@ import threading
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import NamedSharding
@@ -20,25 +19,28 @@ from threads import left_behind
 from parallel.spmd.mesh import stand_in
 from stepjax.disk import checkpoint
 from stepjax.disk.files import Unwritable
-from stepjax.train.checkpoint import Checkpoints
+from stepjax.train.checkpoint import Checkpoints, sweep
+from stepjax.train.programs import State
 
 ROOT = Path(__file__).parents[3]
 W, COUNT = np.random.default_rng(0).normal(size=(8, 12)).astype(np.float32), np.int32(5)
-SHAPES = (
+EXPONENTS = np.array([3, -7], np.int32)
+SHAPES = State(
     {"w": jax.ShapeDtypeStruct(W.shape, W.dtype)},
     (jax.ShapeDtypeStruct((), np.int32),),
+    jax.ShapeDtypeStruct(EXPONENTS.shape, np.int32),
 )
-EXPONENTS = np.array([3, -7], np.int32)
 
 KILLED_WHILE_SAVING = """
 import os, pathlib, signal, sys
-import jax.numpy as jnp, numpy as np
+import numpy as np
 from stepjax.train.checkpoint import Checkpoints
+from stepjax.train.programs import State
 folder = pathlib.Path(sys.argv[1])
 checkpoints = Checkpoints(folder, keep=2)
-checkpoints.save(4, ({"w": jnp.ones(8)}, ()), np.zeros(2, np.int32))
+checkpoints.save(4, State({"w": np.ones(8, np.float32)}, (), np.zeros(2, np.int32)))
 assert checkpoints.latest() == 4
-checkpoints.save(6, ({"w": jnp.arange(2.0**24)}, ()), np.zeros(2, np.int32))
+checkpoints.save(6, State({"w": np.zeros(2**24)}, (), np.zeros(2, np.int32)))
 while not any(path.name.startswith("6") for path in folder.iterdir()):
     pass
 os.kill(os.getpid(), signal.SIGKILL)
@@ -47,24 +49,28 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 def shardings(*shape):
     mesh = stand_in(shape, jax.devices())
-    return {"w": NamedSharding(mesh, P("fsdp", "tensor"))}, (NamedSharding(mesh, P()),)
+    whole = NamedSharding(mesh, P())
+    return State({"w": NamedSharding(mesh, P("fsdp", "tensor"))}, (whole,), whole)
 
 
-def state(*shape):
-    return jax.tree.map(jax.device_put, ({"w": W}, (COUNT,)), shardings(*shape))
+def state(*shape) -> State:
+    """On a mesh."""
+    return jax.tree.map(jax.device_put, State({"w": W}, (COUNT,), EXPONENTS), shardings(*shape))
 
 
-def just(value: float):
+def just(value: float) -> State:
     """A state of eight equal numbers."""
-    return {"w": jnp.full(8, value, np.float32)}, ()
+    return State({"w": np.full(8, value, np.float32)}, (), EXPONENTS)
+
+
+def shapes_of_just(size: int = 8) -> State:
+    return SHAPES._replace(params={"w": jax.ShapeDtypeStruct((size,), np.float32)}, optimizer=())
 
 
 def restored_number(checkpoints) -> tuple[int, float]:
     """Step and number of the checkpoint that serves, which was made of `just`."""
-    shapes = {"w": jax.ShapeDtypeStruct((8,), np.float32)}, ()
-    whole = NamedSharding(stand_in((1, 1, 1), jax.devices()), P())
-    found = checkpoints.restore(shapes, ({"w": whole}, ()))
-    (number,) = set(np.asarray(found.state[0]["w"]).tolist())
+    found = checkpoints.restore(shapes_of_just())
+    (number,) = set(found.state.params["w"].tolist())
     return found.step, number
 
 
@@ -77,16 +83,16 @@ def checkpoints(tmp_path):
 
 @pytest.mark.parametrize("then", [(3, 1, 4), (2, 1, 4), (1, 2, 4), (1, 4, 2), (1, 1, 1)])
 def test_a_state_comes_back_on_any_mesh(checkpoints, then):
-    checkpoints.save(7, state(2, 2, 4), EXPONENTS)
-    found = checkpoints.restore(SHAPES, shardings(*then))
-    (params, (count,)) = found.state
-    assert found.step == 7 and (found.exponents == EXPONENTS).all() and found.damaged == {}
-    assert params["w"].sharding == shardings(*then)[0]["w"]
+    checkpoints.save(7, jax.device_get(state(2, 2, 4)))
+    found = checkpoints.restore(SHAPES)
+    params, (count,), exponents = jax.tree.map(jax.device_put, found.state, shardings(*then))
+    assert found.step == 7 and (exponents == EXPONENTS).all() and found.damaged == {}
+    assert params["w"].sharding == shardings(*then).params["w"]
     assert np.asarray(params["w"]).tobytes() == W.tobytes() and count == 5
 
 
 def test_another_process_of_the_run_finds_it(checkpoints, tmp_path):
-    checkpoints.save(7, state(1, 1, 2), EXPONENTS)
+    checkpoints.save(7, jax.device_get(state(1, 1, 2)))
     checkpoints.close()
     later = Checkpoints(tmp_path, keep=2)
     assert later.latest() == 7
@@ -95,21 +101,19 @@ def test_another_process_of_the_run_finds_it(checkpoints, tmp_path):
 
 def test_what_happens_to_the_arrays_after_a_save_does_not_matter(checkpoints):
     """The update of the next step overwrites them, and lost nodes take them away."""
-    now = state(2, 1, 4)
-    checkpoints.save(1, now, EXPONENTS)
-    jax.block_until_ready(
-        jax.jit(lambda tree: jax.tree.map(lambda x: 0 * x, tree), donate_argnums=0)(now)
-    )
+    now = state(1, 1, 1)
+    checkpoints.save(1, jax.device_get(now))  # which may be the memory of the device itself
+    zero = jax.jit(lambda tree: jax.tree.map(lambda x: 0 * x, tree), donate_argnums=0)
+    jax.block_until_ready(zero(now))
     for leaf in jax.tree.leaves(now):
         leaf.delete()
-    restored = checkpoints.restore(SHAPES, shardings(1, 1, 2)).state[0]["w"]
-    assert np.asarray(restored).tobytes() == W.tobytes()
+    assert checkpoints.restore(SHAPES).state.params["w"].tobytes() == W.tobytes()
 
 
 def test_the_newest_serves_and_the_oldest_go(checkpoints, tmp_path):
     assert checkpoints.latest() is None
     for step in (0, 3, 6):
-        checkpoints.save(step, just(step), EXPONENTS)
+        checkpoints.save(step, just(step))
     assert checkpoints.latest() == 6
     assert sorted(int(path.name) for path in tmp_path.iterdir() if path.name.isdigit()) == [3, 6]
 
@@ -122,7 +126,7 @@ def test_a_checkpoint_is_called_saved_when_it_is_on_the_disk(checkpoints, tmp_pa
         write(*args)
 
     monkeypatch.setattr(checkpoint, "write", write_late)
-    checkpoints.save(3, just(1.0), EXPONENTS)
+    checkpoints.save(3, just(1.0))
     assert checkpoints.committed() == []
     may_write.set()
     (saved,) = checkpoints.committed(wait=True)
@@ -136,42 +140,39 @@ def test_a_save_that_failed_is_an_error_and_not_called_saved(checkpoints, monkey
 
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "write", full)
-        checkpoints.save(3, just(1.0), EXPONENTS)
+        checkpoints.save(3, just(1.0))
         with pytest.raises(Unwritable, match="the disk is full"):
             checkpoints.committed(wait=True)
     assert checkpoints.latest() is None
-    checkpoints.save(3, just(1.0), EXPONENTS)
+    checkpoints.save(3, just(1.0))
     assert [saved.step for saved in checkpoints.committed(wait=True)] == [3]
 
 
 def test_a_damaged_checkpoint_is_set_aside_until_its_step_is_saved_again(checkpoints, tmp_path):
     for step in (3, 6):
-        checkpoints.save(step, just(step), EXPONENTS)
+        checkpoints.save(step, just(step))
     assert checkpoints.latest() == 6
     (tmp_path / "6/arrays/_METADATA").write_bytes(b"")
-    shapes = {"w": jax.ShapeDtypeStruct((8,), np.float32)}, ()
-    whole = NamedSharding(stand_in((1, 1, 1), jax.devices()), P())
-    found = checkpoints.restore(shapes, ({"w": whole}, ()))
+    found = checkpoints.restore(shapes_of_just())
     assert found.step == 3
     assert found.damaged == {6: f"{tmp_path}/6/arrays/_METADATA is not what was written"}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["3", "6.damaged"]
-    checkpoints.save(6, just(6.0), EXPONENTS)
+    checkpoints.save(6, just(6.0))
     assert restored_number(checkpoints) == (6, 6.0)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["3", "6"]
 
 
 def test_a_checkpoint_of_other_shapes_is_refused(checkpoints):
-    checkpoints.save(3, just(1.0), EXPONENTS)
-    shapes = {"w": jax.ShapeDtypeStruct((9,), np.float32)}, ()
+    checkpoints.save(3, just(1.0))
     with pytest.raises(
         ValueError, match=r"has params/w as float32\[8\], and the model of this config"
     ):
-        checkpoints.restore(shapes, shapes)
+        checkpoints.restore(shapes_of_just(9))
 
 
 def test_a_step_is_saved_once(checkpoints):
     for value in (1.0, 2.0):
-        checkpoints.save(3, just(value), EXPONENTS)
+        checkpoints.save(3, just(value))
     assert restored_number(checkpoints) == (3, 1.0)
 
 
@@ -180,9 +181,11 @@ def test_a_checkpoint_that_was_being_written_is_never_restored(tmp_path):
     killed = subprocess.run(child, cwd=ROOT, env=os.environ | {"JAX_PLATFORMS": "cpu"}, timeout=120)
     assert killed.returncode == -signal.SIGKILL
     assert any(path.name.startswith("6") for path in tmp_path.iterdir())
+    sweep(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["4"]
     checkpoints = Checkpoints(tmp_path, keep=2)
     assert restored_number(checkpoints) == (4, 1.0)
-    checkpoints.save(6, just(6.0), EXPONENTS)
+    checkpoints.save(6, just(6.0))
     assert checkpoints.latest() == 6
     checkpoints.close()
 
@@ -190,6 +193,6 @@ def test_a_checkpoint_that_was_being_written_is_never_restored(tmp_path):
 def test_no_thread_is_left_behind(tmp_path):
     before = set(threading.enumerate())
     checkpoints = Checkpoints(tmp_path, keep=1)
-    checkpoints.save(1, state(1, 1, 2), EXPONENTS)
+    checkpoints.save(1, just(1.0))
     checkpoints.close()
     assert left_behind(before) == []

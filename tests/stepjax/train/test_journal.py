@@ -7,14 +7,16 @@ import pytest
 import tiny_run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from parallel.elastic.inject import EmulatedCluster
-from parallel.elastic.supervisor import Stopwatch, Supervisor
+from parallel.elastic.emulated import EmulatedCluster
+from parallel.elastic.formation import Rings, Stopwatch
+from parallel.elastic.runtime import Recovered
 from parallel.fabric.faults import FaultPlan
 from parallel.fabric.topology import KHopRing
 from parallel.spmd.mesh import Layout
+from stepjax.train.checkpoint import Saved
 from stepjax.train.journal import Journal, still_to_come
 from stepjax.train.jsonl import read
-from stepjax.train.trainer import Measured, Recovered
+from stepjax.train.trainer import Measured
 
 MEASURED = Measured(
     loss=0.1 + 0.2, loss_by_kind={"text": 1 / 3, "audio": None}, grad_norm=2.0, tokens=600
@@ -32,8 +34,9 @@ PLAN = (
 
 @pytest.fixture(scope="module")
 def generation():
-    with EmulatedCluster(6, 2, FaultPlan()) as cluster:
-        return Supervisor(cluster, KHopRing(6, 2), Layout(tensor=4), 2).first()
+    rings = Rings(KHopRing(6, 2), Layout(tensor=4), gpus_per_node=2)
+    with EmulatedCluster(rings, FaultPlan()) as cluster:
+        return cluster.next(None, after_failure=False, watch=Stopwatch())
 
 
 def logged(workdir, name="metrics") -> list[dict]:
@@ -68,10 +71,10 @@ def test_a_generation_and_a_recovery_are_lines_too(tmp_path, generation):
     watch = Stopwatch(iter([0.0, 1.0, 1.5]).__next__)
     watch.lap("notice")
     watch.lap("state")
-    recovered = Recovered(generation, frozenset({3, 1}), frozenset(), "replica", watch)
-    with Journal(tmp_path, tiny_run.config()) as journal:
-        journal.generation(2, generation, num_nodes=7)
-        journal.recovery(2, recovered, steps_lost=0)
+    recovered = Recovered(generation, frozenset({3, 1}), frozenset(), "replica", 0, watch)
+    with Journal(tmp_path, tiny_run.config(fabric_num_nodes=7)) as journal:
+        journal.generation(2, generation)
+        journal.recovery(2, recovered)
     formed, moved = logged(tmp_path, "events")
     assert formed.pop("time") > 1e9 and moved.pop("time") > 1e9  # seconds since the epoch
     switching = {
@@ -98,7 +101,21 @@ def test_a_generation_and_a_recovery_are_lines_too(tmp_path, generation):
         "seconds": 1.5,
         "state_from": "replica",
         "steps_lost": 0,
+        "cause": "",
     }
+
+
+def test_faults_and_checkpoints_are_lines_and_what_has_happened_is_remembered(tmp_path):
+    with Journal(tmp_path, tiny_run.config()) as journal:
+        assert journal.injected() == []
+        for fault in PLAN.faults[:2]:
+            journal.fault(fault)
+        journal.saved([Saved(0, seconds=0.5), Saved(3, seconds=0.25)])
+        journal.saved([])
+        assert journal.injected() == ["lose 1 before 2", "lose 2 during 2"]
+    told = [(line["event"], line["step"]) for line in logged(tmp_path, "events")]
+    assert told == [("injected", 2), ("injected", 2), ("checkpoint", 0), ("checkpoint", 3)]
+    assert [line.get("seconds") for line in logged(tmp_path, "events")] == [None, None, 0.5, 0.25]
 
 
 def test_a_run_that_goes_on_earlier_drops_what_it_will_do_again(tmp_path, generation):

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from threads import left_behind
 
 from configs import tiny
+from stepjax.train.checkpoint import Checkpoints
 from stepjax.train.journal import Journal
 from stepjax.train.jsonl import read
 from stepjax.train.loop import Feed, Interrupt, Stopped
-from stepjax.train.trainer import NotFinite, Trainer
+from stepjax.train.trainer import NotFinite
 
 SPLIT = {
     "fabric_num_nodes": 5,
@@ -184,7 +185,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(tmp_path, mo
     """Resumed from a checkpoint whose parameters are too large."""
     with monkeypatch.context() as patch, pytest.raises(Stopped):
         after_step(patch, 1, lambda: os.kill(os.getpid(), signal.SIGINT))
-        patch.setattr(Trainer, "whole_state", overflowing(Trainer.whole_state))
+        patch.setattr(Checkpoints, "save", overflowing(Checkpoints.save))
         tiny_run.train(tiny_run.config(), tmp_path)
     with pytest.raises(NotFinite) as stopped:
         tiny_run.train(tiny_run.config(), tmp_path)
@@ -203,9 +204,9 @@ def test_batches_are_fed_by_number_in_any_order(order):
     feed.close()
 
 
-def overflowing(whole_state):
-    def changed(trainer):
-        params, optimizer = whole_state(trainer)
-        return jax.tree.map(lambda x: 1e38 * x, params), optimizer
+def overflowing(save):
+    def changed(checkpoints, step, state):
+        large = jax.tree.map(lambda x: 1e38 * x, state.params)
+        save(checkpoints, step, state._replace(params=large))
 
     return changed

@@ -9,8 +9,9 @@ import optax
 import pytest
 import tiny_run
 
-from stepjax.train import loop, optimizer
+from stepjax.train import optimizer
 from stepjax.train.optimizer import OptimizerConfig
+from stepjax.train.programs import model_and_programs
 
 CONFIG = OptimizerConfig.of(tiny_run.config().optimizer)
 STEPS = 10
@@ -81,9 +82,9 @@ def test_parts_are_updated_as_the_whole_is_to_the_bit():
 
 def test_of_the_model_matrices_decay_and_nothing_else_does():
     config = tiny_run.config()
-    _, step = loop.model_and_step(config, vocabulary=320)
+    _, programs = model_and_programs(config, vocabulary=320)
     transformation = optimizer.make(CONFIG, config.steps)
-    ones = jax.tree.map(lambda x: jnp.ones(x.shape, x.dtype), step.shapes)
+    ones = jax.tree.map(lambda x: jnp.ones(x.shape, x.dtype), programs.params)
     nothing = jax.tree.map(jnp.zeros_like, ones)
 
     @jax.jit

@@ -11,7 +11,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from parallel.spmd.mesh import FSDP, TENSOR, stand_in
-from stepjax.train import loop
+from stepjax.train.programs import model_and_programs
 from stepjax.train.sharding import AXIS_OF, dim_of, letters, spec, specs
 
 
@@ -23,8 +23,8 @@ def keys_of(path) -> tuple[jax.tree_util.DictKey, ...]:
 @pytest.fixture(scope="module")
 def params() -> dict[tuple[str, ...], tuple[int, ...]]:
     """The shapes of the model's parameters by their path."""
-    _, step = loop.model_and_step(tiny_run.config(), vocabulary=320)
-    leaves = jax.tree_util.tree_leaves_with_path(step.shapes)
+    _, programs = model_and_programs(tiny_run.config(), vocabulary=320)
+    leaves = jax.tree_util.tree_leaves_with_path(programs.params)
     return {tuple(str(key.key) for key in path): leaf.shape for path, leaf in leaves}
 
 

@@ -7,8 +7,6 @@ import itertools
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import NamedSharding
-from jax.sharding import PartitionSpec as P
 from ringed import QUICK
 
 from configs import quickstart
@@ -17,8 +15,7 @@ from parallel.fabric.switchboard import Switchboard
 from parallel.fabric.topology import KHopRing, gpu_order
 from parallel.spmd.audit import audit, foreign, loads, places, unlit
 from parallel.spmd.mesh import REPLICA_AXES, Layout, make_mesh
-from stepjax.train.loop import model_and_step
-from stepjax.train.objective import KINDS
+from stepjax.train.programs import model_and_programs
 
 GPUS_PER_NODE = 2
 LAYOUT = Layout(tensor=4, fsdp=2)
@@ -44,15 +41,6 @@ def healthy():
     return mesh, places(mesh, devices)
 
 
-def shaped(mesh, shape, dtype, *partition):
-    return jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(mesh, P(*partition)))
-
-
-def state_of(step, mesh):
-    shapes = step.shapes, jax.eval_shape(step.optimizer.init, step.shapes)
-    return jax.tree.map(lambda s, p: shaped(mesh, s.shape, s.dtype, *p), shapes, step.partition())
-
-
 def audited(lowered):
     mesh, _ = healthy()
     return audit(
@@ -64,23 +52,15 @@ def audited(lowered):
 def gradients():
     """The collectives of the program that makes a step's gradients."""
     mesh, _ = healthy()
-    _, step = model_and_step(tiny(), vocabulary=128)
-    slots = 2 * mesh.shape["data"] * mesh.shape["fsdp"]
+    _, programs = model_and_programs(tiny(), vocabulary=128)
+    rows = 2 * mesh.shape["data"] * mesh.shape["fsdp"] * ROWS
     of_row = {"audio": (SAMPLES,), "samples": (), "tokens": (TOKENS,), "audio_at": (TOKENS,)}
     of_row |= {"targets": (TOKENS,), "kind": (TOKENS,)}
     batch = {
-        name: shaped(
-            mesh, (slots, ROWS, *shape), jnp.float32 if name == "audio" else jnp.int32, REPLICA_AXES
-        )
+        name: jax.ShapeDtypeStruct((rows, *shape), jnp.float32 if name == "audio" else jnp.int32)
         for name, shape in of_row.items()
     }
-    floats = [
-        shaped(mesh, (n,), jnp.float32) for n in (len(KINDS), len(jax.tree.leaves(step.shapes)))
-    ]
-    params, _ = state_of(step, mesh)
-    return audited(
-        jax.jit(step.gradients(mesh)).lower(params, batch, *floats, shaped(mesh, (), jnp.int32))
-    )
+    return audited(programs.gradients(mesh, batch, ROWS))
 
 
 def test_the_rings_carry_one_hop_sends_and_nothing_else():
@@ -119,9 +99,5 @@ def test_every_link_carries_the_same_and_most_of_it_for_each_microbatch():
 
 def test_the_update_communicates_nothing():
     mesh, _ = healthy()
-    _, step = model_and_step(tiny(), vocabulary=128)
-    state = state_of(step, mesh)
-    lowered = jax.jit(step.update(mesh), donate_argnums=0).lower(
-        state, state[0], shaped(mesh, (), jnp.float32)
-    )
-    assert audited(lowered) == []
+    _, programs = model_and_programs(tiny(), vocabulary=128)
+    assert audited(programs.update(mesh)) == []

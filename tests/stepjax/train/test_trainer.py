@@ -10,12 +10,18 @@ import pytest
 import tiny_run
 from flax import nnx
 
-from parallel.elastic.inject import NodeFailure
+from parallel.elastic.cluster import NodeFailure
 from parallel.elastic.snapshot import shards
 from stepjax.model.group import Alone
 from stepjax.model.step_audio import Inputs
 from stepjax.train.objective import KINDS, cross_entropy, sums_by_kind
+from stepjax.train.programs import GRADIENTS, UPDATE
 from stepjax.train.trainer import NotFinite
+
+
+def first_blocks(state):
+    """The first block of every array, in host memory."""
+    return jax.device_get(jax.tree.map(lambda x: x.addressable_shards[0].data, state))
 
 
 def step_ref(graph, clip, params, arrays):
@@ -36,10 +42,11 @@ def step_ref(graph, clip, params, arrays):
 
 def test_a_step_is_the_step_of_one_device():
     config = tiny_run.config()
-    with tiny_run.trainer_on(config) as trainer:
-        arrays, params = tiny_run.arrays(config, 0), jax.device_get(trainer.state[0])
-        measured = trainer.train_on(0, arrays)
-        momentum, graph = jax.device_get(trainer.state[1][0].mu), trainer.step.graph
+    with tiny_run.job_on(config) as begun:
+        runtime, graph = begun.runtime, begun.job.device.graph
+        arrays, params = tiny_run.arrays(config, 0), jax.device_get(runtime.state.params)
+        measured = begun.step(0, arrays)
+        momentum = jax.device_get(runtime.state.optimizer[0].mu)
     total, by_kind, norm, clipped = step_ref(graph, config.optimizer.clip, params, arrays)
     assert measured.loss == pytest.approx(float(total), rel=1e-5)
     assert list(measured.loss_by_kind.values()) == pytest.approx(by_kind.tolist(), rel=1e-5)
@@ -49,38 +56,38 @@ def test_a_step_is_the_step_of_one_device():
         np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-4 * np.abs(want).max())
 
 
+@pytest.mark.parametrize("node", [0, 3])  # JAX reads what all devices hold from the first one
 @pytest.mark.parametrize("moment", ["before", "during"])
-def test_what_a_lost_node_held_is_gone_and_nobody_asks_for_it(moment):
-    config = tiny_run.config(f"lose 3 {moment} 0")
-    with tiny_run.trainer_on(config) as trainer:
-        cluster, arrays, torn = (
-            trainer.cluster,
-            tiny_run.arrays(config, 0),
-            jax.tree.leaves(trainer.state),
-        )
-        cluster.reach(0, "before")
+def test_what_a_lost_node_held_is_gone_and_nobody_asks_for_it(moment, node):
+    config = tiny_run.config(f"lose {node} {moment} 0")
+    with tiny_run.job_on(config) as begun:
+        arrays, runtime = tiny_run.arrays(config, 0), begun.runtime
+        cluster, torn = runtime.cluster, jax.tree.leaves(runtime.state)
+        cluster.progress(0, "before")
         with pytest.raises(NodeFailure):
-            trainer.train_on(0, arrays)
-        lost = [s.data for leaf in torn for s in shards(leaf) if cluster.node_of(s.device) == 3]
+            begun.step(0, arrays)
+        lost = [s.data for leaf in torn for s in shards(leaf) if cluster.node_of(s.device) == node]
         assert len(lost) == 2 * len(torn)
         for block in lost:
             with pytest.raises(RuntimeError, match="deleted"):
                 np.asarray(block)
-        recovered = trainer.recover(0, after_failure=True)
-        assert (recovered.lost, recovered.state_from) == ({3}, "replica")
-        assert 3 not in {cluster.node_of(device) for device in trainer.mesh.devices.flat}
-        measured = trainer.train_on(0, arrays)
+        done = runtime.surviving(0, lambda n: begun.step(n, arrays), go_back=None)
+        (recovered,) = done.recovered
+        assert (recovered.lost, recovered.state_from) == ({node}, "replica")
+        assert (done.step, recovered.steps_lost, runtime.step) == (0, 0, 1)
+        assert node not in {cluster.node_of(device) for device in runtime.mesh.devices.flat}
         cluster.check_nothing_on_lost()
-    assert measured.loss == tiny_run.without_faults().trajectory[0][1]
+    assert done.result.loss == tiny_run.without_faults().trajectory[0][1]
 
 
 def test_a_failed_step_leaves_the_state_as_it_was():
     config = tiny_run.config("lose 3 during 0")
-    with tiny_run.trainer_on(config) as trainer:
-        before = jax.device_get(jax.tree.map(lambda x: x.addressable_shards[0].data, trainer.state))
+    with tiny_run.job_on(config) as begun:
+        before = first_blocks(begun.runtime.state)
         with pytest.raises(NodeFailure):
-            trainer.train_on(0, tiny_run.arrays(config, 0))
-        after = jax.device_get(jax.tree.map(lambda x: x.addressable_shards[0].data, trainer.state))
+            begun.step(0, tiny_run.arrays(config, 0))
+        assert begun.runtime.step == 0
+        after = first_blocks(begun.runtime.state)
     for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True):
         assert a.tobytes() == b.tobytes()
 
@@ -88,29 +95,31 @@ def test_a_failed_step_leaves_the_state_as_it_was():
 def test_a_wrong_prediction_of_the_gradients_magnitudes_leaves_no_trace():
     config, measured = tiny_run.config(), []
     for wrong in (0, 60, -60):
-        with tiny_run.trainer_on(config) as trainer:
-            trainer.exponents = np.full_like(trainer.exponents, wrong)
-            measured.append(
-                (trainer.train_on(0, tiny_run.arrays(config, 0)), trainer.exponents.tolist())
-            )
+        with tiny_run.job_on(config) as begun:
+            runtime = begun.runtime
+            exponents = runtime.put(np.full(runtime.state.exponents.shape, wrong, np.int32))
+            runtime.hold(0, runtime.state._replace(exponents=exponents))
+            of_step = begun.step(0, tiny_run.arrays(config, 0))
+            measured.append((of_step, np.asarray(runtime.state.exponents).tolist()))
     assert all(a == b for a, b in itertools.pairwise(measured))
 
 
 def test_a_number_that_is_not_finite_is_told_with_its_step():
     config = tiny_run.config()
-    with tiny_run.trainer_on(config) as trainer:
-        trainer.state = jax.tree.map(
-            lambda x: x + jnp.nan if x.dtype == jnp.float32 else x, trainer.state
-        )
+    with tiny_run.job_on(config) as begun:
+        state = begun.runtime.state
+        bad = jax.tree.map(lambda x: x + jnp.nan if x.dtype == jnp.float32 else x, state)
+        begun.runtime.hold(5, bad)
         with pytest.raises(
             NotFinite, match="the loss of step 5 is not finite; lower optimizer.learning_rate"
         ):
-            trainer.train_on(5, tiny_run.arrays(config, 5))
+            begun.step(5, tiny_run.arrays(config, 5))
 
 
 def test_the_next_smaller_mesh_is_compiled_before_it_is_needed():
-    with tiny_run.trainer_on(tiny_run.config()) as trainer:
-        trainer.close()
-        assert trainer._gradients.is_prepared((3, 1, 4)) and trainer._gradients.is_prepared(
-            (2, 1, 4)
-        )
+    with tiny_run.job_on(tiny_run.config()) as begun:
+        begun.runtime.prepare()
+        begun.runtime.close()
+        programs = begun.runtime._programs
+        for name in (GRADIENTS, UPDATE):
+            assert programs[name].is_prepared((3, 1, 4)) and programs[name].is_prepared((2, 1, 4))

@@ -3,56 +3,49 @@
 No hardware fails here, but a fault has the consequences of a real one. A lost node sends no more
 heartbeats, and the contents of its devices are deleted, so that no code can read them by accident.
 A computation that uses a lost node fails without naming it. A node comes back with empty memory.
-The trainer learns of faults as it would on a pod: from `membership`, or from a step that failed.
+A run learns of faults as it would on a pod: from the membership, or from a step that failed.
 """
 
 import itertools
 import threading
-import time
 import weakref
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 
-from parallel.elastic.membership import Membership
-from parallel.elastic.snapshot import shards
+from parallel.elastic import recovery, snapshot
+from parallel.elastic.cluster import GoBack, Lower, NodeFailure, Rebuilt
+from parallel.elastic.formation import Generation, Rings, Stopwatch
+from parallel.elastic.membership import Members, Membership
+from parallel.elastic.snapshot import Snapshot, shards
 from parallel.fabric.faults import Fault, FaultPlan
-
-
-class NodeFailure(RuntimeError):
-    """A computation failed because a node that takes part was lost; the error cannot say which."""
-
-    def __init__(self, step: int):
-        super().__init__(
-            f"step {step} failed: a node that takes part was lost; ask the membership which."
-        )
-
-
-class Fired(NamedTuple):
-    """A fault of the plan that has happened."""
-
-    fault: Fault
-    at: float  # seconds since the epoch
+from parallel.spmd.executables import Program
 
 
 class EmulatedCluster:
-    """`num_nodes` nodes of `gpus_per_node` devices; a thread sends their heartbeats until `close`.
+    """The nodes of `rings`, as groups of this process's devices; a thread sends their heartbeats.
 
-    A trainer may look at `membership` only; `lost` and `fired` are the truth for tests and reports.
-    Losing a node deletes its part of every array of this process, also of arrays that are put there
-    later: of those at the latest when the next step begins.
+    A run may look at `membership` only; `lost` is the truth for tests. Losing a node deletes its
+    part of every array of this process, also of arrays that are put there later: of those at the
+    latest when the next step begins.
+
+    Args:
+      on_fault: is told each fault of the plan that has happened.
+      limit_s: how long to wait for the membership after a step failed.
     """
 
     def __init__(
         self,
-        num_nodes: int,
-        gpus_per_node: int,
+        rings: Rings,
         plan: FaultPlan,
+        on_fault: Callable[[Fault], None] = lambda fault: None,
         heartbeat_s: float = 0.02,
         timeout_s: float = 0.25,
+        limit_s: float = 10.0,
     ):
+        num_nodes, gpus_per_node = rings.topology.num_nodes, rings.gpus_per_node
         plan.check(num_nodes)
         devices, wanted = jax.devices(), num_nodes * gpus_per_node
         if len(devices) < wanted:
@@ -60,14 +53,18 @@ class EmulatedCluster:
                 f"{num_nodes} nodes of {gpus_per_node} need {wanted} devices, this process has "
                 f"{len(devices)}; set jax_num_cpu_devices to {wanted} before the first use of jax."
             )
+        self.rings = rings
         self.devices = {
             node: devices[node * gpus_per_node : (node + 1) * gpus_per_node]
             for node in range(num_nodes)
         }
         self.membership = Membership(num_nodes, timeout_s)
         self.lost: frozenset[int] = frozenset()
-        self.fired: list[Fired] = []
         self._plan = plan
+        self._on_fault = on_fault
+        self._limit_s = limit_s
+        self._fired: set[Fault] = set()
+        self._held: tuple[int, Any, Snapshot | None] | None = None
         self._node_of = {device: node for node, gpus in self.devices.items() for device in gpus}
         # Arrays of which a part was deleted, by id.
         self._torn: weakref.WeakValueDictionary[int, jax.Array] = weakref.WeakValueDictionary()
@@ -93,12 +90,68 @@ class EmulatedCluster:
         """The node that `device` belongs to."""
         return self._node_of[device]
 
-    def reach(self, step: int, moment: str) -> None:
+    def program(self, name: str, lower: Lower) -> Program:
+        """See Cluster. It is compiled in this process, against the first of its devices."""
+        return Program(lower, [device for gpus in self.devices.values() for device in gpus])
+
+    def changed(self, now: Generation) -> bool:
+        """See Cluster."""
+        return self.membership.members().epoch != now.members.epoch
+
+    def next(self, now: Generation | None, after_failure: bool, watch: Stopwatch) -> Generation:
+        """See Cluster."""
+        members = self.membership.members()
+        if now is not None and after_failure and members.epoch == now.members.epoch:
+            members = self.membership.wait_until_changed(now.members, self._limit_s)
+        watch.lap("notice")
+        generation = self.rings.mesh(self.rings.form(now, members, watch), self.devices)
+        watch.lap("mesh")
+        return generation
+
+    def hold(self, step: int, tree: Any, generation: Generation) -> None:
+        """See Cluster. Where a part has no replica, a ring neighbour keeps a copy of it."""
+        copies = None
+        if snapshot.replicas(tree, self.node_of) < 2:
+            keepers = snapshot.keepers(generation.placement.groups)
+            copies = snapshot.keep(tree, keepers, self.devices, step)
+        self._held = step, tree, copies
+
+    def rebuild(self, generation: Generation, shardings: Any, go_back: GoBack) -> Rebuilt:
+        """See Cluster."""
+        if self._held is not None:
+            step, tree, copies = self._held
+            lost = self._devices_without(generation.members)
+            if recovery.covers(tree, lost):
+                return Rebuilt(step, recovery.reassemble(tree, shardings, lost), "replica")
+            if recovery.covers(tree, lost, copies):
+                whole = recovery.reassemble(tree, shardings, lost, copies)
+                return Rebuilt(step, whole, "neighbour")
+        self._held = None
+        step, on_host = go_back()
+        return Rebuilt(step, jax.tree.map(jax.device_put, on_host, shardings), "checkpoint")
+
+    def whole(self) -> Any:
+        """See Cluster."""
+        members = self.membership.members()
+        if self._held is None or not members.nodes:
+            return None
+        _, tree, copies = self._held
+        lost = self._devices_without(members)
+        if not recovery.covers(tree, lost, copies):
+            return None
+        one = jax.sharding.SingleDeviceSharding(self.devices[min(members.nodes)][0])
+        whole = recovery.reassemble(tree, jax.tree.map(lambda _: one, tree), lost, copies)
+        return jax.device_get(whole)
+
+    def commit(self, step: int) -> None:
+        """See Cluster: one process has done what its one program has done."""
+
+    def progress(self, step: int, moment: str) -> None:
         """Lets the faults of this moment happen; a repeated step does not repeat its faults."""
         self._fire(step, moment)
 
     def run(self, fn: Callable[..., Any], *args: Any, step: int) -> Any:
-        """Calls `fn(*args)` as a step of all nodes that hold a part of its arguments or results.
+        """See Cluster: `fn` is a step of all nodes that hold a part of its arguments or results.
 
         Arguments are checked before the call, because XLA on CPUs crashes on an array with deleted
         parts. Arrays that `fn` closes over cannot be checked: pass them.
@@ -125,8 +178,7 @@ class EmulatedCluster:
 
     def _fire(self, step: int, moment: str) -> bool:
         """Lets the faults of this moment happen, each once, and tells whether there were any."""
-        done = {fault for fault, _ in self.fired}
-        due = [fault for fault in self._plan.at(step, moment) if fault not in done]
+        due = [fault for fault in self._plan.at(step, moment) if fault not in self._fired]
         for kind, alike in itertools.groupby(due, key=lambda fault: fault.kind):
             faults = list(alike)
             nodes = frozenset(fault.node for fault in faults)
@@ -138,7 +190,9 @@ class EmulatedCluster:
                     self._take_back(nodes & self.lost)  # the moment of a loss may never have come
                 case _:
                     raise AssertionError(f"a fault of kind {kind!r} cannot be emulated.")
-            self.fired += [Fired(fault, time.time()) for fault in faults]
+            self._fired.update(faults)
+            for fault in faults:
+                self._on_fault(fault)
         return bool(due)
 
     def _take_back(self, nodes: frozenset[int]) -> None:
@@ -150,6 +204,15 @@ class EmulatedCluster:
         self._wipe()  # deletes what was put on them meanwhile
         self.lost -= nodes
         self._beat()
+
+    def _devices_without(self, members: Members) -> list[jax.Device]:
+        """The devices of all nodes that are not alive."""
+        return [
+            device
+            for node, gpus in self.devices.items()
+            if node not in members.nodes
+            for device in gpus
+        ]
 
     def _beat(self) -> None:
         self.membership.beat(*(self.devices.keys() - self.lost))

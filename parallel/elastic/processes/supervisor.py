@@ -1,0 +1,545 @@
+"""The supervisor: hears all processes of a run, says which generation is formed, and when.
+
+    waiting ──all there──▶ gathering ──all ready──▶ running ──all voted──▶ a step counts
+                               ▲                       │
+                               └── a node was lost, or one has come (after a step that counts)
+
+One thread does all of it, message by message. No process is special, and none is waited for
+without a limit: one that is silent, or keeps the others waiting, is killed.
+"""
+
+import contextlib
+import dataclasses
+import queue
+import signal
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from parallel.elastic.cluster import GoBack
+from parallel.elastic.formation import Formation, NotEnoughNodes, Rings, Stopwatch
+from parallel.elastic.membership import Members
+from parallel.elastic.processes import wire
+from parallel.elastic.processes.blocks import Blocks, Scattered, holders
+from parallel.elastic.processes.exchange import BlockServer, NotHeld, PeerFailed
+from parallel.elastic.processes.world import Service
+from parallel.fabric.faults import Fault, FaultPlan
+
+TICK_S = 0.05
+
+
+class RunFailed(RuntimeError):
+    """The processes have ended without a result, for a `reason` that a node or this one gave."""
+
+    def __init__(self, reason: Any):
+        self.reason = reason
+        super().__init__(str(reason))
+
+
+class Process(Protocol):
+    """A process of this run, on this machine or another."""
+
+    @property
+    def exitcode(self) -> int | None:
+        """As of `multiprocessing.Process`: negative for a signal, None while it runs."""
+
+    def kill(self) -> None:
+        """Ends it at once."""
+
+    def join(self, timeout: float | None = None) -> None:
+        """Waits for its end."""
+
+
+class Observer:
+    """Is told what happens in a run. This one does nothing about it."""
+
+    def save(self, step: int, whole: Callable[[], Any]) -> None:
+        """All nodes offer the state at a step; `whole` brings it into host memory, and raises
+        RuntimeError where some part is gone. It must be called in another thread.
+        """
+
+    def wait(self) -> None:
+        """Waits until all that was offered has been saved."""
+
+    def fault(self, fault: Fault) -> None:
+        """A fault of the plan has happened."""
+
+    def lost(self, node: int, why: str) -> None:
+        """A node was lost; `why` is a sentence."""
+
+    def note(self, what: Any) -> None:
+        """What a node has to tell; all nodes of a mesh may tell the same."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """Seconds that something may take, and how often a node may fail."""
+
+    returns: int = 3  # a node that was lost more often, with no plan to ask for it, stays away
+
+    silence: float = 10.0  # of a process that is alive
+    start: float = 300.0  # until a process that was started can take part
+    first_step: float = 600.0  # of a generation
+    slowest: float = 10.0  # times the slowest of the last steps
+    end: float = 30.0  # until all have ended after the last step
+
+
+@dataclasses.dataclass
+class Node:
+    """A process as the supervisor knows it."""
+
+    number: int
+    pid: int
+    line: wire.Line
+    blocks: wire.Address
+    heard_at: float
+    ready: int | None = None  # the newest generation for which it is
+    offers: wire.Offers = dataclasses.field(default_factory=dict)
+    at: tuple[int, str] = (-1, "")
+    voted: int = -1
+
+    def tell(self, message: Any) -> None:
+        with contextlib.suppress(OSError):  # its end will be heard of
+            self.line.send(message)
+
+
+class Supervisor:
+    """Runs the processes of a job until their work is done.
+
+    Args:
+      start: starts the process of a node, or of wire.COMPILER.
+      last_word: what it has written last.
+      server: offers the state that the run goes back to.   shapes: of the state's tree.
+      go_back: where a run begins, and goes back to where no live node holds its state.
+      plan: faults that the nodes act out.
+    """
+
+    def __init__(
+        self,
+        rings: Rings,
+        office: wire.Office,
+        start: Callable[[int], Process],
+        last_word: Callable[[int], str],
+        server: BlockServer,
+        shapes: Any,
+        go_back: GoBack,
+        observer: Observer,
+        plan: FaultPlan,
+        limits: Limits,
+    ):
+        self.rings = rings
+        self.compilations = 0
+        self._office, self._start_process = office, start
+        self._word_of = last_word
+        self._server, self._shapes, self._go_back = server, shapes, go_back
+        self._found: wire.Found | None = None
+        self._offered: dict[int, dict[int, tuple[wire.Address, wire.Offers]]] = {}  # by step
+        self._observer, self._limits = observer, limits
+        self._plan = list(plan.faults)
+        self._processes: dict[int, Process] = {}
+        self._started: dict[int, float] = {}
+        self._nodes: dict[int, Node] = {}
+        self._of_line: dict[wire.Line, Node] = {}
+        self._arrivals: dict[int, int] = {}
+        self._away: set[int] = set()  # that the plan has taken, and not yet given back
+        self._number = 0  # of the generation that is being formed, or is there
+        self._phase = "waiting"
+        self._awaited: set[int] = set()
+        self._formation: Formation | None = None
+        self._used: tuple[int, ...] = ()
+        self._service: Service | None = None
+        self._since = time.monotonic()  # of the phase, or the last step that counted
+        self._took: list[float] = []  # seconds of the steps of this generation
+        self._counted = 0  # steps of this run
+        self._wanted = 0  # programs that somebody waits for
+        self._changed = False  # nodes have come, or idle ones were lost
+        self._due: int | None = None  # a step that all have voted for, and that waits for a node
+        self._stop: str | None = None
+        self._killed: dict[int, str] = {}  # by this supervisor, and why
+        self._deaths: dict[int, int] = {}  # that no plan asked for
+        self._done: dict[int, wire.Done] = {}
+
+    def run(self) -> Any:
+        """Returns what the work of the first node gives.
+
+        Raises: NotEnoughNodes; RunFailed with the reason why the nodes gave up.
+        """
+        for node in (*range(self.rings.topology.num_nodes), wire.COMPILER):
+            self._start(node)
+        while self._phase != "over":
+            try:
+                self._hear(*self._office.arrived.get(timeout=TICK_S))
+            except queue.Empty:
+                self._look()  # only now is it known who is silent
+        first = self._done[min(self._done)]
+        if first.reason is not None:
+            raise RunFailed(first.reason)
+        return first.result
+
+    def stop(self, reason: str) -> None:
+        """Ends the run after the step at hand; at once if there is none.
+
+        May be called from a signal handler.
+        """
+        self._stop = reason
+
+    def close(self) -> None:
+        """Ends all processes and connections."""
+        for process in self._processes.values():
+            if process.exitcode is None:
+                process.kill()
+        self._office.close()
+        for process in self._processes.values():
+            process.join(self._limits.end)
+        if self._service:
+            self._service.close()
+
+    # -- what is heard
+
+    def _hear(self, line: wire.Line, message: Any) -> None:
+        if isinstance(message, wire.Hello):
+            self._welcome(line, message)
+            return
+        node = self._of_line.get(line)
+        if node is None:
+            return
+        node.heard_at = time.monotonic()
+        match message:
+            case None:
+                self._lose(node)
+            case wire.At(step, moment):
+                node.at = step, moment
+            case wire.Firing(fault):
+                self._plan.remove(fault)
+                self._away.add(fault.node)
+                self._observer.fault(fault)
+            case wire.Ready(number, offers):
+                self._ready(node, number, offers)
+            case wire.Restore(number):
+                if (self._phase, number) == ("running", self._number):
+                    self._restore(node)
+            case wire.Offered(step, offers):
+                self._save(node, step, offers)
+            case wire.Vote(number, step):
+                if (self._phase, number) == ("running", self._number):
+                    node.voted = step
+                    self._count(step)
+            case wire.Want(name, shape):
+                self._wanted += 1
+                self._tell([wire.COMPILER], wire.Compile(name, shape))
+            case wire.Compiled(seconds=seconds):
+                self.compilations += seconds > 0
+                self._wanted, self._since = 0, time.monotonic()
+            case wire.Note(what):
+                self._observer.note(what)
+            case wire.Done():
+                self._done[node.number] = message
+                self._see_the_end()
+
+    def _welcome(self, line: wire.Line, hello: wire.Hello) -> None:
+        node = Node(hello.node, hello.pid, line, hello.blocks, time.monotonic())
+        self._nodes[node.number] = self._of_line[line] = node
+        self._arrivals[node.number] = self._arrivals.get(node.number, 0) + 1
+
+    def _ready(self, node: Node, number: int, offers: wire.Offers) -> None:
+        node.ready, node.offers = number, offers
+        if self._phase == "waiting":
+            if not self._to_come():
+                self._gather()
+        elif self._phase == "gathering":
+            self._form_if_ready()
+        elif number < self._number and node.number not in self._away:
+            self._changed = True
+        if self._due is not None:
+            self._count(self._due)
+
+    def _lose(self, node: Node) -> None:
+        """A connection has ended, and so has its process, or will."""
+        del self._of_line[node.line]
+        if self._nodes.get(node.number) is not node:
+            return
+        del self._nodes[node.number]
+        if self._phase == "over":
+            return
+        why = self._why(node.number)
+        if self._done:
+            self._awaited.discard(node.number)
+            self._see_the_end()
+            return
+        if node.number == wire.COMPILER:
+            self._start(wire.COMPILER)
+            return
+        if self._number == 0:
+            self._give_up(f"node {node.number} cannot take part: {why}.")
+            return
+        self._observer.lost(node.number, why)
+        if node.number not in self._away:
+            self._deaths[node.number] = self._deaths.get(node.number, 0) + 1
+        if self._phase != "stopping" and self._deaths.get(node.number, 0) <= self._limits.returns:
+            self._start(node.number)
+        else:
+            del self._processes[node.number]
+        if self._phase == "running":
+            if node.number in self._used:
+                self._gather()
+            else:
+                self._changed = True
+        elif self._phase == "gathering":
+            self._awaited.discard(node.number)
+            self._form_if_ready()
+        elif self._phase == "waiting" and not self._to_come():
+            self._gather()
+        elif self._phase == "stopping":
+            self._see_the_end()
+
+    def _why(self, node: int) -> str:
+        """A sentence on the end of a node; its process ends now, if it has not."""
+        if node in self._killed:
+            return self._killed.pop(node)
+        process = self._processes[node]
+        process.join(1.0)
+        code = process.exitcode
+        if code is None:
+            process.kill()
+            return "its connection ended"
+        if code < 0:
+            return f"its process was ended by {signal.Signals(-code).name}"
+        return f"its process ended with exit code {code}{self._last_word(node)}"
+
+    def _last_word(self, node: int) -> str:
+        word = self._word_of(node)
+        return f": {word}" if word else ""
+
+    # -- generations
+
+    def _to_come(self) -> set[int]:
+        """Nodes that were started, and are not yet there."""
+        there = {node.number for node in self._nodes.values() if node.ready is not None}
+        return self._processes.keys() - there - self._away - {wire.COMPILER}
+
+    def _gather(self) -> None:
+        """Has every node leave its world, and waits until all are ready for the next."""
+        self._call(self._number + 1)
+        self._tell(self._awaited, wire.Leave(self._number))
+
+    def _call(self, number: int) -> None:
+        self._number, self._phase, self._since = number, "gathering", time.monotonic()
+        self._due, self._changed = None, False
+        self._awaited = {
+            node.number
+            for node in self._nodes.values()
+            if node.ready is not None and node.number not in self._away
+        }
+
+    def _form_if_ready(self) -> None:
+        ready = {n for n in self._awaited if self._nodes[n].ready == self._number}
+        if ready < self._awaited:
+            return
+        epoch = self._formation.members.epoch + 1 if self._formation else 1
+        members = Members(frozenset(ready), epoch, dict(self._arrivals))
+        peers = {n: (self._nodes[n].blocks, self._nodes[n].offers) for n in sorted(ready)}
+        try:
+            formation = self.rings.form(self._formation, members, Stopwatch())
+        except NotEnoughNodes as error:
+            if self._to_come():
+                self._phase, self._since = "waiting", time.monotonic()
+                return
+            self._phase, self._since = "stopping", time.monotonic()
+            self._tell(ready, wire.Stop(str(error), peers))
+            return
+        if self._service:
+            self._service.close()
+        self._formation, self._used = formation, self.rings.nodes(formation)
+        self._service = Service(len(self._used))
+        for n in ready:
+            plan = tuple(fault for fault in self._plan if fault.node == n and fault.kind == "lose")
+            self._tell(
+                [n],
+                wire.Form(self._number, formation, self._used, self._service.address, peers, plan),
+            )
+        for node in self._nodes.values():
+            node.voted, node.at = -1, (-1, "")
+        self._phase, self._since, self._took = "running", time.monotonic(), []
+        smaller = self.rings.shape(formation, fewer=1)
+        if smaller:
+            self._tell([wire.COMPILER], wire.Compile(None, smaller))
+
+    def _count(self, step: int) -> None:
+        """Makes a step count when all have voted for it, and the plan's nodes are back."""
+        if any(n not in self._nodes or self._nodes[n].voted != step for n in self._used):
+            return
+        back = [f for f in self._plan if (f.kind, f.step) == ("back", step + 1)]
+        if any(f.node not in self._nodes or self._nodes[f.node].ready is None for f in back):
+            self._due = step
+            return
+        for fault in back:
+            self._plan.remove(fault)
+            self._away.discard(fault.node)
+            self._observer.fault(fault)
+        now = time.monotonic()
+        self._took.append(now - self._since)
+        self._since, self._due = now, None
+        self._counted += 1
+        change = (self._changed or bool(back)) and self._stop is None
+        used = self._used
+        if change:
+            self._call(self._number + 1)
+        self._tell(used, wire.Commit(step, self._number if change else None, self._stop))
+        if change:
+            self._tell(self._awaited - set(used), wire.Leave(self._number))
+        else:
+            self._take_spares(step + 1)
+
+    def _take_spares(self, step: int) -> None:
+        """Kills the nodes that the plan takes in a step, and that have no part in it."""
+        for fault in [f for f in self._plan if (f.kind, f.step) == ("lose", step)]:
+            if fault.node in self._nodes and fault.node not in self._used:
+                self._plan.remove(fault)
+                self._away.add(fault.node)
+                self._observer.fault(fault)
+                self._kill(fault.node, "the fault plan took it")
+
+    # -- the state
+
+    def _restore(self, node: Node) -> None:
+        """All nodes of a mesh ask, and are told the same."""
+        if self._found is None or self._found.number != self._number:
+            step, tree = self._go_back()
+            self._server.offer("restored", Blocks.of(step, tree))
+            offers = {"restored": self._server.offers()["restored"]}
+            self._found = wire.Found(
+                self._number, {wire.SUPERVISOR: (self._server.address, offers)}
+            )
+            self._since = time.monotonic()
+        node.tell(self._found)
+
+    def _save(self, node: Node, step: int, offers: wire.Offers) -> None:
+        of_step = self._offered.setdefault(step, {})
+        of_step[node.number] = node.blocks, offers
+        takes_part = self._used if self._phase != "stopping" else self._awaited
+        if of_step.keys() >= set(takes_part):
+            del self._offered[step]
+            self._observer.save(step, lambda: self._whole(step, of_step))
+
+    def _whole(self, step: int, offered: dict[int, tuple[wire.Address, wire.Offers]]) -> Any:
+        """The state at a step, from those that hold it; one that fails is not asked again."""
+        while True:
+            there = holders(step, offered)
+            scattered = Scattered(
+                step, self._shapes, (), there, self._server.fetch, wire.SUPERVISOR
+            )
+            try:
+                return scattered.whole()
+            except (PeerFailed, NotHeld) as error:
+                del offered[error.peer.node]
+
+    # -- what takes too long
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        if self._stop is not None and self._counted == 0 and self._phase != "over":
+            self._give_up(self._stop)
+        for node in list(self._nodes.values()):
+            if node.number != wire.COMPILER and now - node.heard_at > self._limits.silence:
+                self._kill(node.number, _silent(now - node.heard_at))
+        for number, process in list(self._processes.items()):
+            if (
+                number in self._nodes
+                or process.exitcode is None
+                and (now - self._started[number] < self._limits.start)
+            ):
+                continue
+            self._never_came(number)
+        waited = now - self._since
+        if self._phase == "running" and not self._wanted and waited > self._step_limit():
+            self._break_up()
+        elif self._phase == "gathering" and waited > self._limits.start:
+            for n in [n for n in self._awaited if self._nodes[n].ready != self._number]:
+                self._kill(n, "it did not come to be part of the next mesh")
+        elif self._phase == "waiting" and waited > self._limits.start:
+            for n in self._to_come() & self._nodes.keys():
+                self._kill(n, "it did not come to be part of the first mesh")
+        elif self._phase == "stopping" and waited > self._limits.end:
+            self._over()
+
+    def _step_limit(self) -> float:
+        if self._due is not None:
+            return self._limits.start
+        if not self._took:
+            return self._limits.first_step
+        return self._limits.slowest * max(*self._took[-10:], 1.0)
+
+    def _break_up(self) -> None:
+        """A step takes too long: kills those that have not even begun what others wait in.
+
+        If all wait for a node that the plan gives back, the plan is wrong: it does not come.
+        """
+        if self._due is not None:
+            self._plan = [f for f in self._plan if (f.kind, f.step) != ("back", self._due + 1)]
+            self._count(self._due)
+            return
+        late = [n for n in self._used if n in self._nodes and self._nodes[n].voted < self._at()]
+        behind = [n for n in late if self._nodes[n].at != (self._at(), "during")]
+        for n in behind or late:
+            silence = time.monotonic() - self._nodes[n].heard_at
+            why = f"it kept the others waiting in step {self._at()}"
+            self._kill(n, _silent(silence) if silence > self._limits.silence / 2 else why)
+        self._since = time.monotonic()
+
+    def _at(self) -> int:
+        return max(self._nodes[n].at[0] for n in self._used if n in self._nodes)
+
+    def _kill(self, number: int, why: str) -> None:
+        if number in self._killed:
+            return  # its end has not been heard of yet
+        self._killed[number] = why
+        self._processes[number].kill()
+        self._nodes[number].line.close()
+        self._nodes[number].heard_at = time.monotonic()
+
+    def _never_came(self, number: int) -> None:
+        """A process ended, or was given up, before it said a word."""
+        why = self._why(number)
+        if self._number == 0 or number == wire.COMPILER:
+            who = "the compiling process" if number == wire.COMPILER else f"node {number}"
+            self._give_up(f"{who} cannot be started: {why}.")
+        else:
+            del self._processes[number]
+            if self._phase == "waiting" and not self._to_come():
+                self._gather()
+
+    # -- processes
+
+    def _start(self, number: int) -> None:
+        self._processes[number] = self._start_process(number)
+        self._started[number] = time.monotonic()
+
+    def _see_the_end(self) -> None:
+        """Ends the run when all nodes of the mesh have done their work, or are gone."""
+        takes_part = self._used if self._phase != "stopping" else tuple(self._awaited)
+        if all(n in self._done or n not in self._nodes for n in takes_part):
+            self._over()
+
+    def _give_up(self, reason: str) -> None:
+        self._done = {0: wire.Done(None, reason)}
+        self._over()
+
+    def _over(self) -> None:
+        self._phase = "over"
+        self._observer.wait()
+        self._tell(self._nodes, wire.End())
+        until = time.monotonic() + self._limits.end
+        for number, process in self._processes.items():
+            if number in self._nodes:
+                process.join(max(0.0, until - time.monotonic()))
+        if not self._done:
+            self._done[0] = wire.Done(None, "all processes of the run have ended.")
+
+    def _tell(self, numbers: Any, message: Any) -> None:
+        for number in list(numbers):
+            if number in self._nodes:
+                self._nodes[number].tell(message)
+
+
+def _silent(seconds: float) -> str:
+    return f"it was silent for {seconds:.0f} s"

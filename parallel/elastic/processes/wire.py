@@ -1,0 +1,289 @@
+"""Messages between the supervisor and the processes of a run, over TCP.
+
+Both ends prove that they know the `authkey`; nothing is encrypted. Messages are pickled values.
+"""
+
+import contextlib
+import os
+import queue
+import socket
+import struct
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from multiprocessing.connection import Connection, answer_challenge, deliver_challenge
+from typing import Any, NamedTuple
+
+from parallel.elastic.formation import Formation
+from parallel.elastic.processes.blocks import Catalog
+from parallel.fabric.faults import Fault
+
+Address = tuple[str, int]
+Offers = Mapping[str, tuple[int, Catalog]]  # by name: the step, and the boxes of each leaf
+COMPILER, SUPERVISOR = -1, -2  # in the place of a node's number
+
+# -- from a process to the supervisor
+
+
+class Hello(NamedTuple):
+    """A process is there, and can be reached for blocks."""
+
+    node: int  # or COMPILER
+    pid: int
+    blocks: Address
+
+
+class Beat(NamedTuple):
+    """It is alive."""
+
+
+class At(NamedTuple):
+    """It has come to this moment of a step."""
+
+    step: int
+    moment: str
+
+
+class Firing(NamedTuple):
+    """It will now act out a fault of the plan; no answer can be given."""
+
+    fault: Fault
+
+
+class Ready(NamedTuple):
+    """It is in no world, and can take part in generation `number`."""
+
+    number: int
+    offers: Offers
+
+
+class Restore(NamedTuple):
+    """No live node holds some part of the state."""
+
+    number: int
+
+
+class Offered(NamedTuple):
+    """It holds its part of the state at a step in host memory, to be saved."""
+
+    step: int
+    offers: Offers
+
+
+class Vote(NamedTuple):
+    """It has done what communicates in a step."""
+
+    number: int
+    step: int
+
+
+class Want(NamedTuple):
+    """It needs a program that nobody has compiled."""
+
+    name: str
+    shape: tuple[int, ...]
+
+
+class Note(NamedTuple):
+    """For whoever observes the run."""
+
+    what: Any
+
+
+class Done(NamedTuple):
+    """The work is done, with this result; or it cannot be done, for this reason."""
+
+    result: Any
+    reason: str | None
+
+
+class Compiled(NamedTuple):
+    """A program is there."""
+
+    name: str
+    shape: tuple[int, ...]
+    seconds: float  # 0 if it was there before
+
+
+# -- from the supervisor to a process
+
+
+class Leave(NamedTuple):
+    """Leave the world; generation `number` is being formed."""
+
+    number: int
+
+
+class Form(NamedTuple):
+    """Generation `number` is formed; join the world at `service`."""
+
+    number: int  # formations that failed count, too
+    formation: Formation
+    nodes: tuple[int, ...]  # by rank in the world
+    service: str
+    peers: Mapping[int, tuple[Address, Offers]]
+    plan: tuple[Fault, ...]  # what this node still has to act out
+
+
+class Found(NamedTuple):
+    """The state that the run goes back to; the supervisor offers all of it."""
+
+    number: int
+    peers: Mapping[int, tuple[Address, Offers]]
+
+
+class Commit(NamedTuple):
+    """A step counts."""
+
+    step: int
+    leave: int | None  # the number of a generation that is formed after it
+    stop: str | None  # why the run ends after it
+
+
+class Stop(NamedTuple):
+    """No mesh can be formed: save what there is and end."""
+
+    reason: str
+    peers: Mapping[int, tuple[Address, Offers]]
+
+
+class Compile(NamedTuple):
+    """Compile a program."""
+
+    name: str | None  # None: the programs of a step
+    shape: tuple[int, ...]
+
+
+class End(NamedTuple):
+    """All have done their work."""
+
+
+@contextlib.contextmanager
+def messages_over(sock: socket.socket, limit_s: float | None) -> Iterator[Connection]:
+    """Messages over `sock`; a read or write without progress for `limit_s` raises."""
+    sock.settimeout(None)  # else the limit of Python, which the messages know nothing of
+    limit = struct.pack("ll", *divmod(round((limit_s or 0) * 1e6), 10**6))  # a struct timeval
+    for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+        sock.setsockopt(socket.SOL_SOCKET, option, limit)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    with Connection(os.dup(sock.fileno())) as messages:
+        yield messages
+
+
+class Line:
+    """One end of a connection; any thread may send."""
+
+    def __init__(self, sock: socket.socket, messages: Connection):
+        self._sock, self._messages = sock, messages
+        self._sending = threading.Lock()
+
+    def send(self, message: Any) -> None:
+        """Raises OSError if the other end is gone."""
+        with self._sending:
+            self._messages.send(message)
+
+    def receive(self) -> Any:
+        """The next message. Raises OSError or EOFError when the other end is gone."""
+        return self._messages.recv()
+
+    def close(self) -> None:
+        """Ends the connection; a blocked `receive` returns with an error."""
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
+
+
+@contextlib.contextmanager
+def connected(address: Address, authkey: bytes, limit_s: float) -> Iterator[Line]:
+    """A line to the supervisor, for which it is tried for `limit_s`.
+
+    Raises: ConnectionError.
+    """
+    until = time.monotonic() + limit_s
+    while True:
+        try:
+            sock = socket.create_connection(address, timeout=limit_s)
+            break
+        except OSError as error:
+            if time.monotonic() > until:
+                host, port = address
+                raise ConnectionError(
+                    f"no supervisor answers at {host}:{port} within {limit_s:g} s: {error}."
+                ) from error
+            time.sleep(0.1)
+    with sock:
+        with messages_over(sock, limit_s) as messages:
+            answer_challenge(messages, authkey)
+            deliver_challenge(messages, authkey)
+        with messages_over(sock, None) as messages:
+            yield Line(sock, messages)
+
+
+class Office:
+    """The supervisor's end: all messages of all processes arrive in one queue.
+
+    A process whose connection ends is told of by None.
+    """
+
+    def __init__(self, authkey: bytes, host: str = "127.0.0.1", limit_s: float = 10.0):
+        self._authkey, self._limit_s = authkey, limit_s
+        self._listener = socket.create_server((host, 0), backlog=128)
+        self.address: Address = self._listener.getsockname()[:2]
+        self.arrived: queue.SimpleQueue[tuple[Line, Any]] = queue.SimpleQueue()
+        self._lines: set[Line] = set()
+        self._threads: set[threading.Thread] = set()
+        self._guard = threading.Lock()
+        self._closed = False
+        self._start(self._accept)
+
+    def close(self) -> None:
+        """Ends all connections and waits for their threads."""
+        with self._guard:
+            self._closed = True
+            lines, threads = set(self._lines), set(self._threads)
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        for line in lines:
+            line.close()
+        for thread in threads:
+            thread.join(self._limit_s)
+        self._listener.close()
+
+    def _start(self, target: Any, *args: Any) -> None:
+        thread = threading.Thread(target=target, args=args, name="office", daemon=True)
+        with self._guard:
+            self._threads.add(thread)
+        thread.start()
+
+    def _accept(self) -> None:
+        while not self._closed:
+            try:
+                sock, _ = self._listener.accept()
+            except OSError:
+                time.sleep(0.01)
+                continue
+            self._start(self._serve, sock)
+
+    def _serve(self, sock: socket.socket) -> None:
+        with sock, contextlib.suppress(Exception):  # whatever a stranger sends
+            with messages_over(sock, self._limit_s) as messages:
+                deliver_challenge(messages, self._authkey)
+                answer_challenge(messages, self._authkey)
+            with messages_over(sock, None) as messages:
+                self._read(Line(sock, messages))
+        with self._guard:
+            self._threads.discard(threading.current_thread())
+
+    def _read(self, line: Line) -> None:
+        with self._guard:
+            if self._closed:
+                return
+            self._lines.add(line)
+        try:
+            while True:
+                self.arrived.put((line, line.receive()))
+        except (OSError, EOFError):
+            pass
+        finally:
+            with self._guard:
+                self._lines.discard(line)
+            self.arrived.put((line, None))

@@ -1,0 +1,154 @@
+"""A job without a model, for tests of what survives: a vector that is added up on rings of two
+nodes. Each node can be told to misbehave, once.
+"""
+
+import functools
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from parallel.elastic import Rings, Runtime
+from parallel.elastic.processes import Ended, Limits, Member, Observer, launch
+from parallel.fabric import FaultPlan, KHopRing
+from parallel.spmd import Layout
+
+NODES, STEPS = 5, 8
+RINGS = Rings(KHopRing(NODES, hops=2), Layout(tensor=4), gpus_per_node=2)
+SIZE = 1004
+
+
+class Counting:
+    """The state is split over each ring, and every ring holds all of it."""
+
+    shapes = jax.ShapeDtypeStruct((SIZE,), np.int32)
+
+    @property
+    def programs(self):
+        return {"add": self.add}
+
+    def shardings(self, mesh):
+        return NamedSharding(mesh, P("tensor"))
+
+    def add(self, mesh):
+        split, whole = self.shardings(mesh), NamedSharding(mesh, P())
+        x = jax.ShapeDtypeStruct(self.shapes.shape, self.shapes.dtype, sharding=split)
+        step = jax.jit(lambda x: (x + x.sum() % 10, x.sum()), out_shardings=(split, whole))
+        return step.lower(x)
+
+
+def start():
+    return 0, np.arange(SIZE, dtype=np.int32)
+
+
+def count(cluster, note, before=lambda n: None):
+    """Notes the sum before every step, and the recoveries that it took."""
+    runtime = Runtime(cluster, RINGS, Counting(), ahead=("add",))
+    n = runtime.start(start)
+
+    def add(n):
+        before(n)
+        x, total = runtime.run("add", runtime.state, step=n)
+        cluster.commit(n)
+        runtime.hold(n + 1, x)
+        return int(total)
+
+    while n < STEPS:
+        cluster.progress(n, "before")
+        n, total, recovered = runtime.surviving(n, add, start)
+        note((n, total))
+        for r in recovered if not getattr(cluster, "left_out", False) else ():
+            note((n, sorted(r.lost), sorted(r.back), r.state_from, r.steps_lost))
+        n += 1
+    runtime.close()
+
+
+class Notes(Observer):
+    """What came to pass: sums by step, recoveries in order, and why nodes were lost."""
+
+    def __init__(self):
+        self.sums, self.recoveries, self.causes = {}, [], []
+
+    def note(self, what):
+        if len(what) == 2:
+            n, total = what
+            assert self.sums.setdefault(n, total) == total, "nodes disagree"
+        elif what not in self.recoveries:
+            self.recoveries.append(what)
+
+    def lost(self, node, why):
+        self.causes.append((node, why))
+
+
+def expected():
+    """The sums by hand."""
+    x, sums = np.arange(SIZE, dtype=np.int64), {}
+    for n in range(STEPS):
+        sums[n] = int(x.sum())
+        x += x.sum() % 10
+    return sums
+
+
+def misfortunes(seed: int) -> tuple[str, list[tuple[int, int, str]]]:
+    """A random fault plan, and random deeds of other nodes; a ring can always be formed again."""
+    chance, faults, deeds, away, touched = random.Random(seed), [], [], set(), set()
+    for step in range(1, STEPS):
+        for node in chance.sample(range(NODES), chance.choice([0, 0, 1, 1, 2])):
+            if node in away:
+                faults.append(f"back {node} before {step}")
+                away.remove(node)
+            elif chance.random() < 0.5 and node not in touched and len(away) < 2:
+                faults.append(f"lose {node} {chance.choice(['before', 'during'])} {step}")
+                away.add(node)
+            elif node not in touched:
+                deeds.append((node, step, chance.choice(["crash", "raise", "crash", "stop"])))
+            touched.add(node)
+    return "; ".join(faults), deeds
+
+
+def on_processes(plan: str, folder: Path, deeds=(), **options) -> Notes:
+    """`count` with a process for each node.
+
+    Args:  deeds: (node, step, what it does there, once), see `_do`.
+    """
+    work = functools.partial(_work, folder, tuple(deeds))
+    limits, notes = Limits(silence=5.0, first_step=20.0, slowest=5.0), Notes()
+    plan = FaultPlan.parse(plan)
+    launch(work, RINGS, plan, folder, Counting.shapes, start, notes, limits, **options)
+    return notes
+
+
+def _work(folder: Path, deeds, member: Member) -> None:
+    mine = [deed for deed in deeds if deed[0] == member.number]
+
+    def before(n: int) -> None:
+        for number, step, deed in mine:
+            mark = folder / f"{number}-{step}-{deed}"
+            if n == step and not mark.exists():
+                mark.touch()
+                _do(deed)
+
+    before(-1)
+
+    def body(cluster) -> Ended:
+        return Ended(count(cluster, cluster.note, before))
+
+    member.run(Counting(), RINGS, body, ahead=("add",))
+
+
+def _do(deed: str) -> None:
+    match deed:
+        case "stop":
+            os.kill(os.getpid(), signal.SIGSTOP)
+        case "sleep":  # the heartbeats go on
+            time.sleep(3600)
+        case "crash":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        case "raise":
+            raise OSError("the disk of this node is gone")

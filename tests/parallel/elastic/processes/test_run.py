@@ -1,0 +1,100 @@
+"""A run on processes ends with the numbers of a run to which nothing happens, whatever dies."""
+
+import multiprocessing
+import os
+import re
+import threading
+from pathlib import Path
+
+import counting
+import pytest
+from threads import left_behind
+
+from parallel.elastic.processes import RunFailed
+from parallel.elastic.processes.member import LOGS, PROGRAMS
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_behind(tmp_path):
+    before, files = set(threading.enumerate()), len(os.listdir("/proc/self/fd"))
+    yield
+    assert left_behind(before) == []
+    assert multiprocessing.active_children() == []
+    assert len(os.listdir("/proc/self/fd")) <= files + 4  # of the server that forks
+    assert not (tmp_path / PROGRAMS).exists()
+
+
+@pytest.mark.parametrize(
+    "plan, recoveries",
+    [
+        ("", []),
+        (
+            "lose 1 before 2; back 1 before 5",
+            [(2, [1], [], "replica", 0), (5, [], [1], "replica", 0)],
+        ),
+        ("lose 3 during 3", [(3, [3], [], "replica", 0)]),
+        ("lose 2 during 3; back 2 before 6", None),  # it is a spare
+        ("lose 0 during 3; lose 1 before 3", None),
+        ("lose 1 before 2; lose 3 recovering 2; back 1 before 4; back 3 before 6", None),
+    ],
+)
+def test_a_run_through_kills_ends_like_one_without(plan, recoveries, tmp_path):
+    notes = counting.on_processes(plan, tmp_path)
+    assert notes.sums == counting.expected()
+    if recoveries is not None:
+        assert notes.recoveries == recoveries
+
+
+@pytest.mark.parametrize(
+    "deed, why",
+    [
+        ("crash", "its process was ended by SIGSEGV"),
+        ("stop", "it was silent for [0-9]+ s"),
+        ("sleep", "it kept the others waiting in step 3"),
+        ("raise", "its process ended with exit code 1: OSError: the disk of this node is gone"),
+    ],
+)
+def test_a_node_that_fails_unasked_is_named_and_taken_in_again(deed, why, tmp_path):
+    notes = counting.on_processes("", tmp_path, [(1, 3, deed)])
+    assert notes.sums == counting.expected()
+    ((node, cause),) = notes.causes
+    assert node == 1 and re.fullmatch(why, cause)
+    assert notes.recoveries[0] == (3, [1], [], "replica", 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(40))
+def test_a_run_through_random_misfortunes_ends_like_one_without(seed, tmp_path):
+    plan, deeds = counting.misfortunes(seed)
+    assert counting.on_processes(plan, tmp_path, deeds).sums == counting.expected()
+
+
+def test_where_no_live_node_holds_the_state_the_run_begins_again(tmp_path):
+    deeds = [(node, 3, "crash") for node in range(counting.NODES)]
+    assert counting.on_processes("", tmp_path, deeds).sums == counting.expected()
+
+
+def test_without_a_ring_the_run_ends_in_a_sentence(tmp_path):
+    plan = "; ".join(f"lose {node} before 2" for node in (0, 1, 3, 4))
+    with pytest.raises(RunFailed, match=r"no ring can be formed of the nodes that are left, \[2\]"):
+        counting.on_processes(plan, tmp_path)
+
+
+def test_what_no_node_can_begin_ends_with_the_last_word_of_one(tmp_path):
+    deeds = [(node, -1, "raise") for node in range(counting.NODES)]
+    with pytest.raises(RunFailed, match="node [0-4] cannot .*OSError: the disk of this node is"):
+        counting.on_processes("", tmp_path, deeds)
+
+
+def test_a_run_that_is_stopped_ends_after_the_step_at_hand(tmp_path):
+    def started(supervisor):
+        threading.Timer(0.1, lambda: supervisor.stop("enough")).start()
+
+    with pytest.raises(RunFailed, match="enough"):
+        counting.on_processes("", tmp_path, started=started)
+
+
+def test_every_process_has_a_log(tmp_path):
+    counting.on_processes("", tmp_path)
+    names = {path.name for path in Path(tmp_path / LOGS).iterdir()}
+    assert names == {"compiler.log", *(f"node-{n}.log" for n in range(counting.NODES))}
