@@ -28,7 +28,8 @@ from parallel.elastic.formation import NotEnoughNodes, Rings
 from parallel.elastic.processes import wire
 from parallel.elastic.processes.exchange import BlockServer
 from parallel.elastic.processes.node import ProcessCluster, RunOver, program_path
-from parallel.elastic.processes.supervisor import Limits, Observer, Supervisor
+from parallel.elastic.processes.supervisor import Supervisor
+from parallel.elastic.processes.terms import Limits, Observer
 from parallel.elastic.runtime import Job
 from parallel.fabric.faults import FaultPlan
 from parallel.spmd.executables import Program

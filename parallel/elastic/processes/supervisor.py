@@ -14,7 +14,7 @@ import queue
 import signal
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from parallel.elastic.cluster import GoBack
 from parallel.elastic.formation import Formation, NotEnoughNodes, Rings, Stopwatch
@@ -22,66 +22,11 @@ from parallel.elastic.membership import Members
 from parallel.elastic.processes import wire
 from parallel.elastic.processes.blocks import Blocks, Scattered, holders
 from parallel.elastic.processes.exchange import BlockServer, NotHeld, PeerFailed
+from parallel.elastic.processes.terms import Limits, Observer, Process, RunFailed
 from parallel.elastic.processes.world import Service
-from parallel.fabric.faults import Fault, FaultPlan
+from parallel.fabric.faults import FaultPlan
 
 TICK_S = 0.05
-
-
-class RunFailed(RuntimeError):
-    """The processes have ended without a result, for a `reason` that a node or this one gave."""
-
-    def __init__(self, reason: Any):
-        self.reason = reason
-        super().__init__(str(reason))
-
-
-class Process(Protocol):
-    """A process of this run, on this machine or another."""
-
-    @property
-    def exitcode(self) -> int | None:
-        """As of `multiprocessing.Process`: negative for a signal, None while it runs."""
-
-    def kill(self) -> None:
-        """Ends it at once."""
-
-    def join(self, timeout: float | None = None) -> None:
-        """Waits for its end."""
-
-
-class Observer:
-    """Is told what happens in a run. This one does nothing about it."""
-
-    def save(self, step: int, whole: Callable[[], Any]) -> None:
-        """All nodes offer the state at a step; `whole` brings it into host memory, and raises
-        RuntimeError where some part is gone. It must be called in another thread.
-        """
-
-    def wait(self) -> None:
-        """Waits until all that was offered has been saved."""
-
-    def fault(self, fault: Fault) -> None:
-        """A fault of the plan has happened."""
-
-    def lost(self, node: int, why: str) -> None:
-        """A node was lost; `why` is a sentence."""
-
-    def note(self, what: Any) -> None:
-        """What a node has to tell; all nodes of a mesh may tell the same."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Limits:
-    """Seconds that something may take, and how often a node may fail."""
-
-    returns: int = 3  # a node that was lost more often, with no plan to ask for it, stays away
-
-    silence: float = 10.0  # of a process that is alive
-    start: float = 300.0  # until a process that was started can take part
-    first_step: float = 600.0  # of a generation
-    slowest: float = 10.0  # times the slowest of the last steps
-    end: float = 30.0  # until all have ended after the last step
 
 
 @dataclasses.dataclass
