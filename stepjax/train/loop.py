@@ -9,7 +9,7 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn, Protocol
+from typing import NamedTuple, NoReturn, Protocol
 
 import jax
 from ml_collections import ConfigDict
@@ -18,6 +18,7 @@ from parallel.elastic.cluster import Cluster
 from parallel.elastic.emulated import EmulatedCluster
 from parallel.elastic.formation import NotEnoughNodes, Rings
 from parallel.elastic.runtime import Runtime
+from parallel.fabric.faults import FaultPlan
 from stepjax import numerics
 from stepjax.data.pipeline import Batch, iterate
 from stepjax.disk import files
@@ -57,25 +58,48 @@ def train(config: ConfigDict, workdir: Path) -> dict:
     Raises:  ValueError, before anything is trained, for a config that cannot be; Stopped, when the
              run was interrupted or no ring can be formed any more; NotFinite.
     """
+    with contextlib.ExitStack() as stack:
+        opened = open_run(config, workdir, stack)
+        rings, journal = opened.rings, opened.journal
+        cluster = stack.enter_context(EmulatedCluster(rings, opened.plan, journal.fault))
+        interrupt = stack.enter_context(Interrupt())
+        score = run(
+            config, opened.corpus, opened.job, cluster, rings, journal, opened.store, interrupt
+        )
+        return finish(config, workdir, opened.corpus, journal, score)
+
+
+class Opened(NamedTuple):
+    """A workdir that this process trains in, and what is made before the first step."""
+
+    rings: Rings
+    plan: FaultPlan  # what is still to come
+    corpus: corpora.Corpus
+    job: TrainingJob
+    journal: Journal
+    store: "Store"
+
+
+def open_run(config: ConfigDict, workdir: Path, stack: contextlib.ExitStack) -> Opened:
+    """Takes `workdir` for this process, until `stack` is closed.
+
+    Raises: ValueError for a config that cannot be trained, or not in this folder.
+    """
     topology, layout, plan = check(config)
     numerics.settle()
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(Lock(workdir))
-        splits = corpora.open_splits(config.data)
-        recipe = identity.take_up(
-            workdir, config, splits,
-            fit=lambda: corpora.fit(splits, config.data, config.seed, layout.tensor),
-        )  # fmt: skip
-        corpus = corpora.make(splits, recipe, config.data, config.seed)
-        journal = stack.enter_context(Journal(workdir, config))
-        rings = Rings(topology, layout, config.fabric.gpus_per_node)
-        plan = still_to_come(plan, journal.injected())
-        cluster = stack.enter_context(EmulatedCluster(rings, plan, journal.fault))
-        interrupt = stack.enter_context(Interrupt())
-        job = TrainingJob.of(config, corpus)
-        store = stack.enter_context(Store(config, job, workdir / "checkpoints", journal))
-        score = run(config, corpus, job, cluster, rings, journal, store, interrupt)
-        return finish(config, workdir, corpus, journal, score)
+    stack.enter_context(Lock(workdir))
+    splits = corpora.open_splits(config.data)
+    recipe = identity.take_up(
+        workdir, config, splits,
+        fit=lambda: corpora.fit(splits, config.data, config.seed, layout.tensor),
+    )  # fmt: skip
+    corpus = corpora.make(splits, recipe, config.data, config.seed)
+    journal = stack.enter_context(Journal(workdir, config))
+    rings = Rings(topology, layout, config.fabric.gpus_per_node)
+    plan = still_to_come(plan, journal.injected())
+    job = TrainingJob.of(config, corpus)
+    store = stack.enter_context(Store(config, job, workdir / "checkpoints", journal))
+    return Opened(rings, plan, corpus, job, journal, store)
 
 
 def run(

@@ -16,32 +16,22 @@ from parallel.elastic.processes.node import ProcessCluster
 from parallel.elastic.runtime import Recovered
 from parallel.fabric.faults import Fault
 from stepjax import numerics
-from stepjax.disk.lock import Lock
 from stepjax.recipe import Recipe
 from stepjax.train import corpus as corpora
 from stepjax.train import events, identity
 from stepjax.train.check import check
 from stepjax.train.job import TrainingJob
-from stepjax.train.journal import Journal, Records, still_to_come
-from stepjax.train.loop import Interrupt, Interrupted, Stopped, Store, finish, run
+from stepjax.train.journal import Journal, Records
+from stepjax.train.loop import Interrupt, Interrupted, Stopped, Store, finish, open_run, run
 from stepjax.train.programs import AHEAD, State
 from stepjax.train.trainer import NotFinite
 
 
 def train(config: ConfigDict, workdir: Path) -> dict:
     """As `loop.train`, with a process on this machine for each node of the config's fabric."""
-    topology, layout, plan = check(config)
-    numerics.settle()
     with contextlib.ExitStack() as stack:
-        stack.enter_context(Lock(workdir))
-        splits = corpora.open_splits(config.data)
-        recipe = identity.take_up(
-            workdir, config, splits,
-            fit=lambda: corpora.fit(splits, config.data, config.seed, layout.tensor),
-        )  # fmt: skip
-        corpus = corpora.make(splits, recipe, config.data, config.seed)
-        journal = stack.enter_context(Journal(workdir, config))
-        rings = Rings(topology, layout, config.fabric.gpus_per_node)
+        opened = open_run(config, workdir, stack)
+        journal, store = opened.journal, opened.store
         interrupt = stack.enter_context(Interrupt())
         interrupt.take_over()
 
@@ -50,16 +40,14 @@ def train(config: ConfigDict, workdir: Path) -> dict:
                 "interrupted; the same command goes on from here"
             )
 
-        job = TrainingJob.of(config, corpus)
-        store = stack.enter_context(Store(config, job, workdir / "checkpoints", journal))
         desk = stack.enter_context(Desk(journal, store))
         try:
             score = launch(
                 functools.partial(_work, config, workdir),
-                rings,
-                still_to_come(plan, journal.injected()),
+                opened.rings,
+                opened.plan,
                 workdir,
-                job.shapes,
+                opened.job.shapes,
                 lambda: desk.began(store.go_back()),
                 desk,
                 preload=("stepjax.train.nodes",),
@@ -72,7 +60,7 @@ def train(config: ConfigDict, workdir: Path) -> dict:
                 raise
             kind = Interrupted if interrupt.asked else Stopped
             raise kind(*error.reason, store.save(0, None, wait=True)) from None
-        return finish(config, workdir, corpus, journal, score)
+        return finish(config, workdir, opened.corpus, journal, score)
 
 
 def _work(config: ConfigDict, workdir: Path, member: Member) -> None:

@@ -43,7 +43,7 @@ class Ended(NamedTuple):
     """How the work of a node ended: with a result, or for a reason that all nodes have."""
 
     result: Any
-    reason: str | None = None
+    reason: Any = None
 
 
 class Member:
@@ -117,7 +117,7 @@ def launch(
       preload: modules that are imported once for all processes.
       started: is given the supervisor.
     Returns: the result of the first node.
-    Raises:  NotEnoughNodes, RunFailed.
+    Raises:  RunFailed.
     """
     programs, logs = folder / PROGRAMS, folder / LOGS
     shutil.rmtree(programs, ignore_errors=True)
@@ -132,7 +132,8 @@ def launch(
         return logs / ("compiler.log" if number == wire.COMPILER else f"node-{number}.log")
 
     def last_word(number: int) -> str:
-        lines = log_of(number).read_text(errors="replace").splitlines()
+        log = log_of(number)
+        lines = log.read_text(errors="replace").splitlines() if log.exists() else []
         return lines[-1].strip() if lines else ""
 
     def start(number: int) -> Any:
@@ -150,7 +151,7 @@ def launch(
             server,
             shapes,
             go_back,
-            observer or Observer(),
+            observer,
             plan,
             limits,
         )
@@ -181,7 +182,7 @@ def _main(
         wire.connected(address, authkey, limits.silence) as line,
         BlockServer(authkey) as server,
     ):
-        line.send(wire.Hello(number, os.getpid(), server.address))
+        line.send(wire.Hello(number, server.address))
         stay = threading.Event()
         threading.Thread(target=_beat, args=(line, stay), daemon=True).start()
         try:

@@ -34,7 +34,6 @@ class Node:
     """A process as the supervisor knows it."""
 
     number: int
-    pid: int
     line: wire.Line
     blocks: wire.Address
     heard_at: float
@@ -107,7 +106,7 @@ class Supervisor:
     def run(self) -> Any:
         """Returns what the work of the first node gives.
 
-        Raises: NotEnoughNodes; RunFailed with the reason why the nodes gave up.
+        Raises: RunFailed with the reason why the nodes gave up.
         """
         for node in (*range(self.rings.topology.num_nodes), wire.COMPILER):
             self._start(node)
@@ -182,7 +181,7 @@ class Supervisor:
                 self._see_the_end()
 
     def _welcome(self, line: wire.Line, hello: wire.Hello) -> None:
-        node = Node(hello.node, hello.pid, line, hello.blocks, time.monotonic())
+        node = Node(hello.node, line, hello.blocks, time.monotonic())
         self._nodes[node.number] = self._of_line[line] = node
         self._arrivals[node.number] = self._arrivals.get(node.number, 0) + 1
 

@@ -29,7 +29,6 @@ class Hello(NamedTuple):
     """A process is there, and can be reached for blocks."""
 
     node: int  # or COMPILER
-    pid: int
     blocks: Address
 
 
@@ -94,7 +93,7 @@ class Done(NamedTuple):
     """The work is done, with this result; or it cannot be done, for this reason."""
 
     result: Any
-    reason: str | None
+    reason: Any
 
 
 class Compiled(NamedTuple):
