@@ -3,9 +3,14 @@
 launch(work, rings, plan, folder, observer)      in the process that was started by hand
     work(member)                                 in each of the others: it makes the job, and
         member.run(job, rings, body)             runs `body(cluster)` if this is a node
+
+The others are started here by `launch`; or, given a `Meeting`, nodes come to it from other machines
+by `take_part`, and only the compiling process is started here.
 """
 
 import contextlib
+import dataclasses
+import math
 import multiprocessing
 import os
 import pickle
@@ -29,7 +34,7 @@ from parallel.elastic.processes import wire
 from parallel.elastic.processes.exchange import BlockServer
 from parallel.elastic.processes.node import ProcessCluster, RunOver, program_path
 from parallel.elastic.processes.supervisor import Supervisor
-from parallel.elastic.processes.terms import Limits, Observer
+from parallel.elastic.processes.terms import Elsewhere, Limits, Observer, Process
 from parallel.elastic.runtime import Job
 from parallel.fabric.faults import FaultPlan
 from parallel.spmd.executables import Program
@@ -37,6 +42,7 @@ from parallel.spmd.executables import Program
 USUAL = Limits()
 LIMIT = "--xla_cpu_collective_timeout_seconds=30"  # of what was given up, see node._Call
 PROGRAMS, LOGS = ".programs", "logs"  # folders
+BEAT_S = 0.25
 
 
 class Ended(NamedTuple):
@@ -96,6 +102,13 @@ class Member:
 Work = Callable[[Member], None]  # can be pickled
 
 
+class Meeting(NamedTuple):
+    """Where nodes find their supervisor, and the key by which they know each other."""
+
+    address: wire.Address
+    authkey: bytes
+
+
 def launch(
     work: Work,
     rings: Rings,
@@ -107,24 +120,30 @@ def launch(
     limits: Limits = USUAL,
     preload: Sequence[str] = (),
     started: Callable[[Supervisor], None] = lambda supervisor: None,
+    meeting: Meeting | None = None,
 ) -> Any:
-    """Runs `work` in a process for each node of `rings`, on this machine, until it is done.
+    """Runs `work` in a process for each node of `rings` until it is done.
 
     Args:
-      folder: for logs, and for compiled programs while it runs.
+      folder: for logs, and for compiled programs while it runs; all machines of the run share it.
       shapes: of the state's tree.
       go_back: where the run begins, and goes back to where no live node holds its state.
       preload: modules that are imported once for all processes.
       started: is given the supervisor.
+      meeting: an address of this machine, at which nodes come from others. They are waited for, as
+        long as it takes. Without it, all processes are started here, and nothing can be reached
+        from outside.
     Returns: the result of the first node.
-    Raises:  RunFailed.
+    Raises:  RunFailed; ValueError if `meeting` cannot be here.
     """
     programs, logs = folder / PROGRAMS, folder / LOGS
     shutil.rmtree(programs, ignore_errors=True)
     for path in (programs, logs):
         path.mkdir(parents=True, exist_ok=True)
-    authkey, observer = secrets.token_bytes(32), observer or Observer()
-    office = wire.Office(authkey)
+    if meeting:
+        limits = dataclasses.replace(limits, come=math.inf)
+    address, authkey = meeting or Meeting(wire.HERE, secrets.token_bytes(32))
+    office = wire.Office(authkey, wire.Work(work, limits, programs.absolute()), address)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__, *preload])
 
@@ -136,13 +155,15 @@ def launch(
         lines = log.read_text(errors="replace").splitlines() if log.exists() else []
         return lines[-1].strip() if lines else ""
 
-    def start(number: int) -> Any:
-        arguments = number, office.address, authkey, programs, log_of(number), limits, work
+    def start(number: int) -> Process:
+        if meeting and number != wire.COMPILER:
+            return Elsewhere()
+        arguments = number, Meeting(office.address, authkey), log_of(number)
         process = context.Process(target=_main, args=arguments, daemon=True)
         process.start()
         return process
 
-    with BlockServer(authkey) as server:
+    with BlockServer(authkey, office.address[0]) as server:
         supervisor = Supervisor(
             rings,
             office,
@@ -151,7 +172,7 @@ def launch(
             server,
             shapes,
             go_back,
-            observer,
+            observer or Observer(),
             plan,
             limits,
         )
@@ -163,39 +184,50 @@ def launch(
             shutil.rmtree(programs, ignore_errors=True)
 
 
-def _main(
-    number: int,
-    address: wire.Address,
-    authkey: bytes,
-    folder: Path,
-    log: Path,
-    limits: Limits,
-    work: Work,
-) -> None:
+def _main(number: int, meeting: Meeting, log: Path) -> None:
     os.setsid()  # Ctrl-C is for the supervisor
-    os.environ["XLA_FLAGS"] = f"{LIMIT} {os.environ.get('XLA_FLAGS', '')}".strip()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with log.open("a") as file:
         for stream in (sys.stdout, sys.stderr):
             os.dup2(file.fileno(), stream.fileno())
+    take_part(number, meeting)
+
+
+def take_part(number: int, meeting: Meeting, limit_s: float = wire.GONE_S) -> None:
+    """Is node `number` of the run that is supervised at `meeting`, until that ends.
+
+    It must be called in the main thread, before JAX has made its devices. Others reach this node at
+    the address by which this machine reaches the supervisor. Where the supervisor does not hear it
+    any more, nothing is left to do here, and nobody to kill it: then an alarm ends the process.
+
+    Args:   limit_s: how long to wait for a supervisor.
+    Raises: what `wire.connected` and the work raise; SupervisorLost.
+    """
+    os.environ["XLA_FLAGS"] = f"{LIMIT} {os.environ.get('XLA_FLAGS', '')}".strip()
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
     with (
-        wire.connected(address, authkey, limits.silence) as line,
-        BlockServer(authkey) as server,
+        wire.connected(*meeting, limit_s) as line,
+        BlockServer(meeting.authkey, line.host) as server,
     ):
+        work, limits, folder = line.receive()
         line.send(wire.Hello(number, server.address))
-        stay = threading.Event()
-        threading.Thread(target=_beat, args=(line, stay), daemon=True).start()
+        done = threading.Event()
+        beats = threading.Thread(target=_beat, args=(line, limits.silence, done), daemon=True)
+        beats.start()
         try:
             work(Member(number, line, server, folder, limits))
         finally:
-            stay.set()
+            done.set()
+            beats.join()
+            signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def _beat(line: wire.Line, done: threading.Event) -> None:
-    """Heartbeats, also while the job is made."""
+def _beat(line: wire.Line, silence: float, done: threading.Event) -> None:
+    """Heartbeats, also while the job is made; each puts off the alarm."""
     with contextlib.suppress(OSError):
-        while not done.wait(0.25):
+        while not done.wait(BEAT_S):
             line.send(wire.Beat())
+            signal.setitimer(signal.ITIMER_REAL, 2 * silence)
 
 
 def _compile(line: wire.Line, job: Job, rings: Rings, folder: Path, ahead: Sequence[str]) -> None:

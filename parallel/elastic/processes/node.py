@@ -202,6 +202,7 @@ class ProcessCluster:
                     len(form.nodes),
                     self.rings.gpus_per_node,
                     self._limit_s,
+                    self._server.address[0],
                 )
             except TimeoutError:
                 self._wait(lambda: self._leave > self._number, "no world could be formed")

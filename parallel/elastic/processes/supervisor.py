@@ -181,6 +181,12 @@ class Supervisor:
                 self._see_the_end()
 
     def _welcome(self, line: wire.Line, hello: wire.Hello) -> None:
+        if before := self._nodes.get(hello.node):  # it comes before its end was heard of
+            before.line.close()
+            self._lose(before)
+        if hello.node not in self._processes:  # nobody waits for it, or not any more
+            line.close()
+            return
         node = Node(hello.node, line, hello.blocks, time.monotonic())
         self._nodes[node.number] = self._of_line[line] = node
         self._arrivals[node.number] = self._arrivals.get(node.number, 0) + 1
@@ -285,7 +291,7 @@ class Supervisor:
         try:
             formation = self.rings.form(self._formation, members, Stopwatch())
         except NotEnoughNodes as error:
-            if self._to_come():
+            if self._to_come() and self._stop is None:
                 self._phase, self._since = "waiting", time.monotonic()
                 return
             self._phase, self._since = "stopping", time.monotonic()
@@ -294,7 +300,7 @@ class Supervisor:
         if self._service:
             self._service.close()
         self._formation, self._used = formation, self.rings.nodes(formation)
-        self._service = Service(len(self._used))
+        self._service = Service(len(self._used), self._office.address[0])
         for n in ready:
             plan = tuple(fault for fault in self._plan if fault.node == n and fault.kind == "lose")
             self._tell(
@@ -383,6 +389,8 @@ class Supervisor:
         now = time.monotonic()
         if self._stop is not None and self._counted == 0 and self._phase != "over":
             self._give_up(self._stop)
+        if self._stop is not None and self._phase == "waiting":
+            self._gather()
         for node in list(self._nodes.values()):
             if node.number != wire.COMPILER and now - node.heard_at > self._limits.silence:
                 self._kill(node.number, _silent(now - node.heard_at))
@@ -390,7 +398,7 @@ class Supervisor:
             if (
                 number in self._nodes
                 or process.exitcode is None
-                and (now - self._started[number] < self._limits.start)
+                and (now - self._started[number] < self._limits.come)
             ):
                 continue
             self._never_came(number)

@@ -29,6 +29,21 @@ class Process(Protocol):
         """Waits for its end."""
 
 
+class Elsewhere:
+    """A process on another machine, where somebody else starts it, as often as it ends.
+
+    It cannot be killed from here: a node that is cut off ends by itself, see `member.take_part`.
+    """
+
+    exitcode: int | None = None
+
+    def kill(self) -> None:
+        """See Process."""
+
+    def join(self, timeout: float | None = None) -> None:
+        """See Process. Nobody tells of its end."""
+
+
 class Observer:
     """Is told what happens in a run. This one does nothing about it."""
 
@@ -57,7 +72,8 @@ class Limits:
     returns: int = 3  # a node that was lost more often, with no plan to ask for it, stays away
 
     silence: float = 10.0  # of a process that is alive
-    start: float = 300.0  # until a process that was started can take part
+    come: float = 300.0  # until a process that was started says its first word
+    start: float = 300.0  # until one that is there can take part
     first_step: float = 600.0  # of a generation
     slowest: float = 10.0  # times the slowest of the last steps
     end: float = 30.0  # until all have ended after the last step

@@ -1,6 +1,7 @@
 """Messages between the supervisor and the processes of a run, over TCP.
 
-Both ends prove that they know the `authkey`; nothing is encrypted. Messages are pickled values.
+Both ends prove that they know the `authkey`; nothing is encrypted. Messages are pickled values, so
+the network between the machines of a run must be one that strangers do not write to.
 """
 
 import contextlib
@@ -11,16 +12,21 @@ import struct
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from multiprocessing import AuthenticationError
 from multiprocessing.connection import Connection, answer_challenge, deliver_challenge
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from parallel.elastic.formation import Formation
 from parallel.elastic.processes.blocks import Catalog
+from parallel.elastic.processes.terms import Limits
 from parallel.fabric.faults import Fault
 
 Address = tuple[str, int]
 Offers = Mapping[str, tuple[int, Catalog]]  # by name: the step, and the boxes of each leaf
 COMPILER, SUPERVISOR = -1, -2  # in the place of a node's number
+GONE_S = 10.0  # until a machine that acknowledges nothing is taken for gone
+HERE: Address = ("127.0.0.1", 0)  # a free port that other machines do not reach
 
 # -- from a process to the supervisor
 
@@ -107,6 +113,14 @@ class Compiled(NamedTuple):
 # -- from the supervisor to a process
 
 
+class Work(NamedTuple):
+    """What there is to do in this run; comes first."""
+
+    work: Any  # see `member.Work`
+    limits: Limits
+    folder: Path  # of compiled programs
+
+
 class Leave(NamedTuple):
     """Leave the world; generation `number` is being formed."""
 
@@ -176,6 +190,11 @@ class Line:
         self._sock, self._messages = sock, messages
         self._sending = threading.Lock()
 
+    @property
+    def host(self) -> str:
+        """The address of this machine in the network that leads to the other end."""
+        return str(self._sock.getsockname()[0])
+
     def send(self, message: Any) -> None:
         """Raises OSError if the other end is gone."""
         with self._sending:
@@ -195,37 +214,56 @@ class Line:
 def connected(address: Address, authkey: bytes, limit_s: float) -> Iterator[Line]:
     """A line to the supervisor, for which it is tried for `limit_s`.
 
-    Raises: ConnectionError.
+    Raises: ConnectionError; ValueError if it has another key.
     """
     until = time.monotonic() + limit_s
+    where = "{}:{}".format(*address)
     while True:
         try:
             sock = socket.create_connection(address, timeout=limit_s)
             break
         except OSError as error:
             if time.monotonic() > until:
-                host, port = address
                 raise ConnectionError(
-                    f"no supervisor answers at {host}:{port} within {limit_s:g} s: {error}."
+                    f"no supervisor answers at {where} within {limit_s:g} s: {error}."
                 ) from error
             time.sleep(0.1)
     with sock:
-        with messages_over(sock, limit_s) as messages:
-            answer_challenge(messages, authkey)
-            deliver_challenge(messages, authkey)
-        with messages_over(sock, None) as messages:
+        try:
+            with messages_over(sock, limit_s) as messages:
+                answer_challenge(messages, authkey)
+                deliver_challenge(messages, authkey)
+        except (AuthenticationError, OSError, EOFError) as error:
+            raise ValueError(f"who answers at {where} is no supervisor with this key.") from error
+        with _messages(sock) as messages:
             yield Line(sock, messages)
+
+
+def _messages(sock: socket.socket) -> contextlib.AbstractContextManager[Connection]:
+    """Messages that may be long in coming. A machine that no longer takes any ends them."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(1000 * GONE_S))
+    return messages_over(sock, None)
 
 
 class Office:
     """The supervisor's end: all messages of all processes arrive in one queue.
 
-    A process whose connection ends is told of by None.
+    A process that comes is sent `greeting` first. One whose connection ends is told of by None.
+
+    Args:   at: the host by which the processes reach it, and a port, 0 for a free one.
+    Raises: ValueError if it cannot be there.
     """
 
-    def __init__(self, authkey: bytes, host: str = "127.0.0.1", limit_s: float = 10.0):
-        self._authkey, self._limit_s = authkey, limit_s
-        self._listener = socket.create_server((host, 0), backlog=128)
+    def __init__(self, authkey: bytes, greeting: Any, at: Address = HERE, limit_s: float = GONE_S):
+        self._authkey, self._greeting, self._limit_s = authkey, greeting, limit_s
+        try:
+            self._listener = socket.create_server(at, backlog=128)
+        except OSError as error:
+            host, port = at
+            raise ValueError(
+                f"no process can come to {host}:{port}: {error.strerror}; give an address of this "
+                "machine and a port that is free."
+            ) from error
         self.address: Address = self._listener.getsockname()[:2]
         self.arrived: queue.SimpleQueue[tuple[Line, Any]] = queue.SimpleQueue()
         self._lines: set[Line] = set()
@@ -267,8 +305,10 @@ class Office:
             with messages_over(sock, self._limit_s) as messages:
                 deliver_challenge(messages, self._authkey)
                 answer_challenge(messages, self._authkey)
-            with messages_over(sock, None) as messages:
-                self._read(Line(sock, messages))
+            with _messages(sock) as messages:
+                line = Line(sock, messages)
+                line.send(self._greeting)
+                self._read(line)
         with self._guard:
             self._threads.discard(threading.current_thread())
 

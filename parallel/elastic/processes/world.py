@@ -28,7 +28,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
-from jax._src import distributed
+from jax._src import distributed, xla_bridge
 from jax._src.lib import _jax  # type: ignore[attr-defined]
 from jax.extend import backend
 
@@ -78,10 +78,16 @@ class Service:
 
 
 def join(
-    address: str, rank: int, num_ranks: int, local_devices: int, limit_s: float
+    address: str,
+    rank: int,
+    num_ranks: int,
+    local_devices: int,
+    limit_s: float,
+    host: str = "127.0.0.1",
 ) -> list[list[jax.Device]]:
     """Makes this process a member of the world at `address`; blocks until all members are there.
 
+    Args:    host: where the others reach this process: gloo listens there, and nowhere else.
     Returns: the devices of every rank, by rank.
     Raises:  TimeoutError if the world is not complete after `limit_s`, or `free` was called. This
              process is then in no world, and can join another one.
@@ -89,8 +95,8 @@ def join(
     global _world
     assert _world is None, "leave() comes before the next join()."
     jax.config.update("jax_num_cpu_devices", local_devices)
-    jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    world = _World(address, rank, limit_s)
+    xla_bridge.register_backend_factory("cpu", _make_client, priority=0, fail_quietly=False)
+    world = _World(address, rank, limit_s, host)
     with _guard:
         _world = world
     alarm = threading.Timer(limit_s, world.free)
@@ -226,9 +232,9 @@ class _Relay:
 class _World:
     """The world that this process is in."""
 
-    def __init__(self, address: str, rank: int, limit_s: float):
+    def __init__(self, address: str, rank: int, limit_s: float, host: str):
         self.address = address
-        self.rank = rank
+        self.rank, self.host = rank, host
         self.limit_s = limit_s
         self._guard = threading.Lock()
         self._awake = threading.Event()  # connected, or given up
@@ -339,6 +345,14 @@ class _World:
 
 _guard = threading.Lock()
 _world: _World | None = None
+
+
+def _make_client() -> Any:
+    """JAX's client for CPUs. By itself, JAX lets gloo listen where this host's name leads."""
+    if _world is None:
+        return xla_bridge.make_cpu_client()
+    gloo = _jax.make_gloo_tcp_collectives(distributed_client=_world.client, hostname=_world.host)
+    return xla_bridge.make_cpu_client(gloo)
 
 
 def _own_sockets() -> Iterator[socket.socket]:
