@@ -34,7 +34,12 @@ REPRODUCIBLE = {
 }
 THREADS = 64  # of XLA's pool on CPUs; see fix_threads
 LOOSE = ("fast_math", "fast_min_max")  # parts of names of XLA's flags that loosen arithmetic
-QUIET = ("--xla_dump", "--xla_force_host_platform_device_count", "--xla_gpu_cuda_data_dir")
+QUIET = (
+    "--xla_dump",
+    "--xla_force_host_platform_device_count",
+    "--xla_gpu_cuda_data_dir",
+    "--xla_cpu_collective_timeout_seconds",
+)
 ENVIRONMENT = (  # variables by which libraries below XLA are told how to calculate
     "LIBTPU_INIT_ARGS", "NVIDIA_TF32_OVERRIDE", "ONEDNN_DEFAULT_FPMATH_MODE", "ONEDNN_MAX_CPU_ISA",
     "DNNL_DEFAULT_FPMATH_MODE", "DNNL_MAX_CPU_ISA", "OPENBLAS_CORETYPE",

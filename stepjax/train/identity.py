@@ -64,6 +64,20 @@ def of(splits: Splits, recipe: Path) -> dict[str, str]:
     }
 
 
+def check_here(workdir: Path) -> None:
+    """Sees that this machine calculates as the one that has taken up `workdir`.
+
+    Raises: ValueError, in one sentence that names what is not the same.
+    """
+    there = read_json(workdir / IDENTITY)
+    for name, here in numerics.facts().items():
+        if there.get(name) != here:
+            raise ValueError(
+                f"{name} is {here!r} on this node, and {there.get(name)!r} where the run was "
+                "begun: all nodes of a run must calculate alike."
+            )
+
+
 def _check_config(workdir: Path, now: dict[str, Any], begun: bool) -> None:
     before = _before(workdir / CONFIG, begun)
     for name, (old, new) in _differences(before, now) if before else ():

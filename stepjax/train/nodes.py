@@ -11,7 +11,15 @@ from typing import Any, NoReturn
 from ml_collections import ConfigDict
 
 from parallel.elastic.formation import Rings
-from parallel.elastic.processes import Ended, Member, Observer, RunFailed, Supervisor, launch
+from parallel.elastic.processes import (
+    Ended,
+    Meeting,
+    Member,
+    Observer,
+    RunFailed,
+    Supervisor,
+    launch,
+)
 from parallel.elastic.processes.node import ProcessCluster
 from parallel.elastic.runtime import Recovered
 from parallel.fabric.faults import Fault
@@ -27,8 +35,13 @@ from stepjax.train.programs import AHEAD, State
 from stepjax.train.trainer import NotFinite
 
 
-def train(config: ConfigDict, workdir: Path) -> dict:
-    """As `loop.train`, with a process on this machine for each node of the config's fabric."""
+def train(config: ConfigDict, workdir: Path, meeting: Meeting | None = None) -> dict:
+    """As `loop.train`, with a process for each node of the config's fabric.
+
+    Args:   meeting: where nodes come from other machines, which share `workdir`. They find the
+              corpus as this one does; a corpus that is made, each of them makes.
+    Raises: also ValueError if nodes cannot come there.
+    """
     with contextlib.ExitStack() as stack:
         opened = open_run(config, workdir, stack)
         journal, store = opened.journal, opened.store
@@ -43,7 +56,7 @@ def train(config: ConfigDict, workdir: Path) -> dict:
         desk = stack.enter_context(Desk(journal, store))
         try:
             score = launch(
-                functools.partial(_work, config, workdir),
+                functools.partial(_work, config, workdir.absolute()),
                 opened.rings,
                 opened.plan,
                 workdir,
@@ -52,6 +65,7 @@ def train(config: ConfigDict, workdir: Path) -> dict:
                 desk,
                 preload=("stepjax.train.nodes",),
                 started=started,
+                meeting=meeting,
             )
         except RunFailed as error:
             if not isinstance(error.reason, tuple):  # before the first step, or not finite
@@ -68,6 +82,7 @@ def _work(config: ConfigDict, workdir: Path, member: Member) -> None:
     topology, layout, _ = check(config)
     numerics.settle()
     numerics.fix_threads(topology.num_nodes * config.fabric.gpus_per_node)
+    identity.check_here(workdir)
     splits = corpora.open_splits(config.data)
     recipe = Recipe.load(workdir / identity.RECIPE)
     corpus = corpora.make(splits, recipe, config.data, config.seed)

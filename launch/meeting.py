@@ -1,0 +1,26 @@
+"""Where the processes of a run on several machines meet, as a command line says it."""
+
+import os
+
+from parallel.elastic.processes import Meeting
+
+KEY = "STEPJAX_KEY"  # in the environment: a command line can be read by everybody
+
+
+def at(address: str) -> Meeting:
+    """The meeting at HOST:PORT. Raises ValueError, in one sentence.
+
+    >>> os.environ[KEY] = "something long that nobody guesses"
+    >>> at("10.0.0.1:8476").address
+    ('10.0.0.1', 8476)
+    """
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
+        raise ValueError(f"--address={address!r}: HOST:PORT of the supervisor is wanted.")
+    if len(key := os.environ.get(KEY, "")) < 16:
+        raise ValueError(
+            f"the environment variable {KEY} holds {len(key)} characters, and at least 16 are "
+            "wanted: a secret by which the processes of a run know each other, the same for all, "
+            "such as `openssl rand -hex 32` gives."
+        )
+    return Meeting((host, int(port)), key.encode())
