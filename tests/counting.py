@@ -2,10 +2,13 @@
 nodes. Each node can be told to misbehave, once.
 """
 
+import ctypes
 import functools
+import json
 import os
 import random
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -47,15 +50,16 @@ def start():
     return 0, np.arange(SIZE, dtype=np.int32)
 
 
-def count(cluster, note, before=lambda n: None):
+def count(cluster, note, before=lambda n, x: None, after=lambda n, x: None):
     """Notes the sum before every step, and the recoveries that it took."""
     runtime = Runtime(cluster, RINGS, Counting(), ahead=("add",))
     n = runtime.start(start)
 
     def add(n):
-        before(n)
+        before(n, runtime.state)
         x, total = runtime.run("add", runtime.state, step=n)
-        cluster.commit(n)
+        after(n, x)
+        cluster.commit(n, x)
         runtime.hold(n + 1, x)
         return int(total)
 
@@ -84,6 +88,12 @@ class Notes(Observer):
 
     def lost(self, node, why):
         self.causes.append((node, why))
+
+    def differed(self, step):
+        self.causes.append((None, f"differed in step {step}"))
+
+    def taken_up(self, step):
+        self.causes.append((None, f"taken up before step {step}"))
 
 
 def expected():
@@ -127,23 +137,44 @@ def on_processes(plan: str, folder: Path, deeds=(), **options) -> Notes:
 def _work(folder: Path, deeds, member: Member) -> None:
     mine = [deed for deed in deeds if deed[0] == member.number]
 
-    def before(n: int) -> None:
+    def due(n: int, late: bool) -> list[str]:
+        found = []
         for number, step, deed in mine:
             mark = folder / f"{number}-{step}-{deed}"
-            if n == step and not mark.exists():
+            is_new = deed == "err always" or not mark.exists()
+            if n == step and is_new and late == deed.startswith("err"):
                 mark.touch()
-                _do(deed)
+                found.append(deed)
+        return found
+
+    def before(n: int, x=None) -> None:
+        for deed in due(n, late=False):
+            _do(deed, x)
+
+    def after(n: int, x) -> None:
+        for _ in due(n, late=True):
+            flip(x)
 
     before(-1)
 
     def body(cluster) -> Ended:
-        return Ended(count(cluster, cluster.note, before))
+        return Ended(count(cluster, cluster.note, before, after))
 
     member.run(Counting(), RINGS, body, ahead=("add",))
 
 
-def _do(deed: str) -> None:
+def flip(x: jax.Array) -> None:
+    """Changes a bit of the first shard here, in the memory of the device."""
+    at = x.addressable_shards[0].data.unsafe_buffer_pointer()
+    ctypes.c_int32.from_address(at).value ^= 1 << 20
+
+
+def _do(deed: str, x) -> None:
     match deed:
+        case "flip":
+            flip(x)
+        case "pause":
+            time.sleep(0.4)
         case "stop":
             os.kill(os.getpid(), signal.SIGSTOP)
         case "sleep":  # the heartbeats go on
@@ -152,3 +183,8 @@ def _do(deed: str) -> None:
             os.kill(os.getpid(), signal.SIGSEGV)
         case "raise":
             raise OSError("the disk of this node is gone")
+
+
+if __name__ == "__main__":  # a supervisor that can be killed: FOLDER DEEDS
+    notes = on_processes("", Path(sys.argv[1]), json.loads(sys.argv[2]))
+    print(json.dumps([notes.sums, notes.recoveries, notes.causes]))

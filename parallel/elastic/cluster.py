@@ -87,10 +87,12 @@ class Cluster(Protocol):
         Raises: NodeFailure if one of these nodes is lost, or gets lost meanwhile.
         """
 
-    def commit(self, step: int) -> None:
+    def commit(self, step: int, change: Any = None) -> None:
         """Returns once all nodes of the mesh have done what communicates in step `step`; from then
         on it counts.
 
+        Args:   change: what the state will be changed by: arrays that replicas hold alike. Where
+                  nodes can be wrong, they compare it and the state.
         Raises: NodeFailure if one of them has not, and will not.
         """
 

@@ -143,7 +143,7 @@ class EmulatedCluster:
         whole = recovery.reassemble(tree, jax.tree.map(lambda _: one, tree), lost, copies)
         return jax.device_get(whole)
 
-    def commit(self, step: int) -> None:
+    def commit(self, step: int, change: Any = None) -> None:
         """See Cluster: one process has done what its one program has done."""
 
     def progress(self, step: int, moment: str) -> None:

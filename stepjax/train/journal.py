@@ -129,6 +129,13 @@ class Journal(Records):
         self._board = Board(self._board_folder, step)
         return truncate(self.metrics.path, lambda line: line["step"] < step)
 
+    def told(self) -> list[events.Event | events.StepLine]:
+        """All that is in the files."""
+        return [
+            *read(self.metrics.path, events.parse_step),
+            *read(self.events.path, events.parse_event),
+        ]
+
     def sync(self) -> None:
         """Brings all lines to the disk, so that no checkpoint there is ahead of them."""
         for log in (self.metrics, self.events):

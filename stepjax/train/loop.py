@@ -231,13 +231,20 @@ class Store:
         else:
             step, state = 0, jax.device_get(jax.jit(self._job.make_state)())
             self._checkpoints.save(0, state)
+        self._begin(step, resumed)
+        for number, reason in damaged.items():
+            self._journal.event(events.Damaged(number, reason=reason, restored=step))
+        return step, state
+
+    def take_up(self, step: int) -> None:
+        """The run goes on at a step with nodes that hold its state."""
+        self._begin(step, resumed=True)
+
+    def _begin(self, step: int, resumed: bool) -> None:
         dropped = self._journal.begin(step)
         if not self._begun:
             self._begun = True
             self._journal.event(self._start(step, resumed, dropped))
-        for number, reason in damaged.items():
-            self._journal.event(events.Damaged(number, reason=reason, restored=step))
-        return step, state
 
     def _start(self, step: int, resumed: bool, dropped: int) -> events.Start:
         fabric, mesh = self._config.fabric, self._config.mesh

@@ -155,6 +155,16 @@ class Desk(Observer):
         """See Observer."""
         self._journal.fault(fault)
 
+    def taken_up(self, step: int) -> None:
+        """See Observer."""
+        self._store.take_up(step)
+        self._known = {_key(what) for what in self._journal.told()}
+        self._causes.append("the supervisor was started again")
+
+    def differed(self, step: int) -> None:
+        """See Observer."""
+        self._causes.append(f"replicas of the state differed in step {step}")
+
     def lost(self, node: int, why: str) -> None:
         """See Observer."""
         self._causes.append(f"node {node}: {why}")

@@ -66,7 +66,7 @@ class Trainer:
         kind_weights = np.array([self.kind_weights[kind] for kind in KINDS], np.float32)
         weights = (kind_weights / max(kind_weights @ counts, 1e-9)).astype(np.float32)
         grads, largest, norm, sums, terms = self._gradients(n, arrays, weights, runtime)
-        runtime.cluster.commit(n)
+        runtime.cluster.commit(n, grads)
         params, optimizer, _ = runtime.state
         changed = runtime.run(UPDATE, (params, optimizer), grads, norm, step=n)
         exponents = runtime.put(reduce.predict(largest, terms))

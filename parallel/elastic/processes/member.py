@@ -31,7 +31,7 @@ from jax.extend import backend
 
 from parallel.elastic.cluster import GoBack
 from parallel.elastic.formation import NotEnoughNodes, Rings
-from parallel.elastic.processes import wire
+from parallel.elastic.processes import rendezvous, wire
 from parallel.elastic.processes.exchange import BlockServer
 from parallel.elastic.processes.node import ProcessCluster, RunOver, program_path
 from parallel.elastic.processes.supervisor import Supervisor
@@ -58,14 +58,14 @@ class Member:
 
     def __init__(
         self,
-        number: int,
-        line: wire.Line,
+        hello: wire.Hello,
+        link: wire.Link,
         server: BlockServer,
         folder: Path,
         limits: Limits,
     ):
-        self.number = number
-        self._line, self._server = line, server
+        self.number = hello.node
+        self._hello, self._link, self._server = hello, link, server
         self._folder, self._limits = folder, limits
 
     def run(
@@ -81,17 +81,17 @@ class Member:
         """
         backend.clear_backends()  # what `work` has made is not that of any world
         if self.number == wire.COMPILER:
-            _compile(self._line, job, rings, self._folder, ahead)
+            _compile(self._link, job, rings, self._folder, ahead)
             return
         gc.freeze()  # leaving a world collects garbage: of what comes from here on
         cluster = ProcessCluster(
-            self.number,
-            self._line,
+            self._hello,
+            self._link,
             self._server,
             rings,
             job.shapes,
             self._folder,
-            self._limits.silence * 3,
+            self._limits,
         )
         with contextlib.suppress(RunOver):
             try:
@@ -138,14 +138,22 @@ def launch(
     Returns: the result of the first node.
     Raises:  RunFailed; ValueError if `meeting` cannot be here.
     """
-    programs, logs = folder / PROGRAMS, folder / LOGS
-    shutil.rmtree(programs, ignore_errors=True)
+    programs, logs, at = folder / PROGRAMS, folder / LOGS, folder.absolute() / rendezvous.NAME
+    earlier = rendezvous.read(at)
+    found = rendezvous.alive(earlier) if earlier else {}
+    if not found:
+        shutil.rmtree(programs, ignore_errors=True)
     for path in (programs, logs):
         path.mkdir(parents=True, exist_ok=True)
     if meeting:
         limits = dataclasses.replace(limits, come=math.inf)
-    address, authkey = meeting or Meeting(wire.HERE, secrets.token_bytes(32))
-    office = wire.Office(authkey, wire.Work(work, limits, programs.absolute()), address)
+    key = earlier.authkey if earlier and found else secrets.token_bytes(32)
+    address, authkey = meeting or Meeting(wire.HERE, key)
+    greeting = wire.Work(work, limits, programs.absolute(), at, time.time_ns())
+    office = wire.Office(authkey, greeting, address)
+    running = {
+        number: (process.pid, rendezvous.began(process.pid)) for number, process in found.items()
+    }
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__, *preload])
 
@@ -158,8 +166,13 @@ def launch(
         return lines[-1].strip() if lines else ""
 
     def start(number: int) -> Process:
-        if meeting and number != wire.COMPILER:
-            return Elsewhere()
+        process = Elsewhere() if meeting and number != wire.COMPILER else _forked(number)
+        if number != wire.COMPILER:
+            running[number] = process.pid, rendezvous.began(process.pid)
+        rendezvous.write(at, rendezvous.Run(office.address, authkey, running))
+        return process
+
+    def _forked(number: int) -> Process:
         arguments = number, Meeting(office.address, authkey), log_of(number)
         process = context.Process(target=_main, args=arguments, daemon=True)
         process.start()
@@ -177,11 +190,13 @@ def launch(
             observer or Observer(),
             plan,
             limits,
+            found,
         )
         try:
             started(supervisor)
             return supervisor.run()
         finally:
+            at.unlink(missing_ok=True)
             supervisor.close()
             shutil.rmtree(programs, ignore_errors=True)
 
@@ -211,33 +226,35 @@ def take_part(number: int, meeting: Meeting, limit_s: float = wire.GONE_S) -> No
         wire.connected(*meeting, limit_s) as line,
         BlockServer(meeting.authkey, line.host) as server,
     ):
-        work, limits, folder = line.receive()
-        line.send(wire.Hello(number, server.address))
+        greeting = line.receive()
+        link = wire.Link(line, greeting, meeting.authkey)
+        hello = wire.Hello(number, server.address, time.time_ns())
+        link.send(hello)
         done = threading.Event()
-        beats = threading.Thread(target=_beat, args=(line, limits.silence, done), daemon=True)
+        beats = threading.Thread(target=_beat, args=(link, greeting.limits, done), daemon=True)
         beats.start()
         try:
-            work(Member(number, line, server, folder, limits))
+            greeting.work(Member(hello, link, server, greeting.folder, greeting.limits))
         finally:
             done.set()
             beats.join()
             signal.setitimer(signal.ITIMER_REAL, 0)
+            link.close()
 
 
-def _beat(line: wire.Line, silence: float, done: threading.Event) -> None:
+def _beat(link: wire.Link, limits: Limits, done: threading.Event) -> None:
     """Heartbeats, also while the job is made; each puts off the alarm."""
-    with contextlib.suppress(OSError):
-        while not done.wait(BEAT_S):
-            line.send(wire.Beat())
-            signal.setitimer(signal.ITIMER_REAL, 2 * silence)
+    while not done.wait(BEAT_S):
+        if link.send(wire.Beat()):
+            signal.setitimer(signal.ITIMER_REAL, 2 * limits.silence + limits.orphaned)
 
 
-def _compile(line: wire.Line, job: Job, rings: Rings, folder: Path, ahead: Sequence[str]) -> None:
+def _compile(link: wire.Link, job: Job, rings: Rings, folder: Path, ahead: Sequence[str]) -> None:
     """Compiles what is asked for until the end; what somebody waits for comes first."""
     jax.config.update("jax_num_cpu_devices", rings.topology.num_nodes * rings.gpus_per_node)
     programs = {name: Program(lower, jax.devices()) for name, lower in job.programs.items()}
     asked: queue.PriorityQueue[tuple[int, float, wire.Compile]] = queue.PriorityQueue()
-    threading.Thread(target=_hear, args=(line, asked), daemon=True).start()
+    threading.Thread(target=_hear, args=(link, asked), daemon=True).start()
     while True:
         _, _, wanted = asked.get()
         for name in ahead if wanted.name is None else (wanted.name,):
@@ -249,11 +266,11 @@ def _compile(line: wire.Line, job: Job, rings: Rings, folder: Path, ahead: Seque
                 partial.write_bytes(pickle.dumps(portable))
                 partial.rename(path)
                 seconds = time.perf_counter() - began
-            line.send(wire.Compiled(name, wanted.shape, seconds))
+            link.send(wire.Compiled(name, wanted.shape, seconds))
 
 
-def _hear(line: wire.Line, asked: "queue.PriorityQueue[Any]") -> None:
+def _hear(link: wire.Link, asked: "queue.PriorityQueue[Any]") -> None:
     with contextlib.suppress(OSError, EOFError):
-        while not isinstance(message := line.receive(), wire.End):
+        while not isinstance(message := link.receive(), wire.End):
             asked.put((message.name is None, time.monotonic(), message))
     os._exit(0)  # a compilation cannot be broken off

@@ -5,12 +5,14 @@ supervisor. Two threads stand beside the run: one hears the supervisor, the othe
 from a collective that can no longer end.
 """
 
+import collections
 import contextlib
 import os
 import pickle
 import signal
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -19,10 +21,12 @@ import jax
 from jax.sharding import Mesh
 
 from parallel.elastic.cluster import GoBack, Lower, NodeFailure, Rebuilt
-from parallel.elastic.formation import Generation, NotEnoughNodes, Rings, Stopwatch
+from parallel.elastic.formation import Formation, Generation, NotEnoughNodes, Rings, Stopwatch
 from parallel.elastic.processes import wire, world
 from parallel.elastic.processes.blocks import Blocks, Holders, Scattered, holders
+from parallel.elastic.processes.checksum import Check, checksum
 from parallel.elastic.processes.exchange import BlockServer, NotHeld, PeerFailed
+from parallel.elastic.processes.terms import Limits
 from parallel.elastic.recovery import StateLost
 from parallel.fabric.faults import Fault
 from parallel.spmd.executables import Portable
@@ -111,25 +115,23 @@ class ProcessCluster:
     Args:
       shapes: of the state's tree.
       folder: where compiled programs lie.
-      limit_s: how long to wait for the supervisor's word, once something has failed.
     """
 
     def __init__(
         self,
-        node: int,
-        line: wire.Line,
+        hello: wire.Hello,
+        link: wire.Link,
         server: BlockServer,
         rings: Rings,
         shapes: Any,
         folder: Path,
-        limit_s: float,
+        limits: Limits,
     ):
-        self.node = node
+        self.node = hello.node
         self.rings = rings
         self.left_out = False  # of a mesh before the one at hand
-        self._line, self._server = line, server
-        self._shapes, self._folder = shapes, folder
-        self._limit_s = limit_s
+        self._hello, self._link, self._server = hello, link, server
+        self._shapes, self._folder, self._limits = shapes, folder, limits
         self._heard = threading.Condition()
         # What was heard, under `_heard`:
         self._leave = 0  # the newest generation that is being formed
@@ -141,13 +143,18 @@ class ProcessCluster:
         self._lost = False  # the supervisor
         # Of the generation at hand:
         self._number = 0
+        self._formation: Formation | None = None
         self._service = ""
         self._ranks: tuple[int, ...] = ()
         self._peers: Mapping[int, tuple[wire.Address, wire.Offers]] = {}
         self._plan: tuple[Fault, ...] = ()
         self._held: tuple[int, Any] | None = None
+        self._sum = 0, 0  # of it
         self._counts = False  # the step at hand: what is left of it concerns this node only
         self._blocks: dict[str, Blocks] = {}
+        # What another supervisor must hear:
+        self._notes: collections.deque[wire.Note] = collections.deque(maxlen=64)
+        self._done: wire.Done | None = None
         self._threads = [
             threading.Thread(target=target, name="node", daemon=True)
             for target in (self._hear, self._keep_free)
@@ -165,7 +172,8 @@ class ProcessCluster:
 
     def note(self, what: Any) -> None:
         """Tells the run's observer."""
-        self._send(wire.Note(what))
+        self._notes.append(wire.Note(what))
+        self._link.send(self._notes[-1])
 
     # -- Cluster
 
@@ -201,7 +209,7 @@ class ProcessCluster:
                     form.nodes.index(self.node),
                     len(form.nodes),
                     self.rings.gpus_per_node,
-                    self._limit_s,
+                    3 * self._limits.silence,
                     self._server.address[0],
                 )
             except TimeoutError:
@@ -216,6 +224,8 @@ class ProcessCluster:
         """See Cluster."""
         self._held = step, tree
         self._counts = False
+        if self._is_compared(step):
+            self._sum = checksum(tree)
 
     def rebuild(self, generation: Generation, shardings: Any, go_back: GoBack) -> Rebuilt:
         """See Cluster. All nodes know the same offers, and come to the same decision."""
@@ -225,7 +235,7 @@ class ProcessCluster:
                 with contextlib.suppress(StateLost):
                     tree = self._scattered(step, holders(step, self._peers)).rebuild(shardings)
                     return Rebuilt(step, tree, "replica")
-            self._send(wire.Restore(self._number))
+            self._link.send(wire.Restore(self._number))
             self._wait(
                 lambda: self._found is not None or self._leave > self._number, "", forever=True
             )
@@ -244,13 +254,13 @@ class ProcessCluster:
         elif STATE in self._blocks:  # after Stop
             self._offer(SAVED, self._blocks[STATE])
         if SAVED in self._blocks:
-            self._send(wire.Offered(self._blocks[SAVED].step, self._offers_of(SAVED)))
+            self._link.send(self._offered())
         return None
 
     def run(self, fn: Callable[..., Any], *args: Any, step: int) -> Any:
         """See Cluster. Waits for the results. What follows a commit fails by no other node."""
         dying = self._act("during", step)
-        self._send(wire.At(step, "during"))
+        self._link.send(wire.At(step, "during"))
         with self._failing(step):
             call = _Call(fn, args, self._heard)
             del args
@@ -263,10 +273,10 @@ class ProcessCluster:
                 raise NodeFailure(step)
             return call.results()
 
-    def commit(self, step: int) -> None:
+    def commit(self, step: int, change: Any = None) -> None:
         """See Cluster."""
         self._commit = None
-        self._send(wire.Vote(self._number, step))
+        self._link.send(wire.Vote(self._number, step, self._check(step, change)))
         self._wait(lambda: self._commit is not None or self._leave > self._number, "", forever=True)
         if self._commit is None:
             raise NodeFailure(step)
@@ -276,12 +286,14 @@ class ProcessCluster:
 
     def progress(self, step: int, moment: str) -> None:
         """See Cluster. A node that the fault plan lets die now, dies."""
-        self._send(wire.At(step, moment))
+        self._link.send(wire.At(step, moment))
         self._act(moment, step)
 
     def done(self, result: Any, reason: str | None = None) -> None:
         """Tells that the work has ended, and waits until all others have said so, too."""
-        self._send(wire.Done(result, reason))
+        step = self._held[0] if self._held else -1
+        self._done = wire.Done(result, reason, step)
+        self._link.send(self._done)
         with self._heard:
             self._heard.wait_for(lambda: self._end or self._lost)
         self._held = None
@@ -292,8 +304,10 @@ class ProcessCluster:
     def _hear(self) -> None:
         while True:
             try:
-                message = self._line.receive()
+                message = self._link.receive()
             except (OSError, EOFError):
+                if not self._end and self._link.renew(self._introduce, self._limits.orphaned):
+                    continue
                 message = None
             with self._heard:
                 match message:
@@ -316,6 +330,15 @@ class ProcessCluster:
             if message is None:
                 return
 
+    def _introduce(self) -> Iterator[Any]:
+        """What a supervisor that takes up this run must hear of this node."""
+        yield self._hello._replace(number=self._number, formation=self._formation)
+        if SAVED in self._blocks:
+            yield self._offered()
+        yield from list(self._notes)
+        if self._done:
+            yield self._done
+
     def _keep_free(self) -> None:
         """Frees the run from what it waits for in a world that is to be left.
 
@@ -336,10 +359,11 @@ class ProcessCluster:
 
     def _wait(self, until: Callable[[], bool], what: str, forever: bool = False) -> None:
         """Waits for the supervisor's word; with `forever`, as long as it is there."""
+        limit_s = self._limits.orphaned + 3 * self._limits.silence
         with self._heard:
             heard = self._heard.wait_for(
                 lambda: until() or self._lost or self._end or self._stop is not None,
-                None if forever else self._limit_s,
+                None if forever else limit_s,
             )
         if self._end and not until():
             raise RunOver
@@ -349,18 +373,12 @@ class ProcessCluster:
             raise SupervisorLost("the supervisor of this run has ended; start the run again.")
         if not heard:
             raise TimeoutError(
-                f"{what}: the supervisor has announced nothing within {self._limit_s:g} s."
+                f"{what}: the supervisor has announced nothing within {limit_s:g} s."
             )
-
-    def _send(self, message: Any) -> None:
-        try:
-            self._line.send(message)
-        except OSError:
-            self._lost = True
 
     def _want(self, want: wire.Want) -> None:
         """Waits until a program is there."""
-        self._send(want)
+        self._link.send(want)
         path = program_path(self._folder, want.name, want.shape)
         while not path.exists():
             if self._leave > self._number:
@@ -410,7 +428,7 @@ class ProcessCluster:
                 number = self._leave
                 self._found = self._commit = None
             self._number = number
-            self._send(wire.Ready(number, self._offers_of(STATE)))
+            self._link.send(wire.Ready(number, self._offers_of(STATE)))
 
             def formed() -> bool:
                 return self._leave > number or (
@@ -422,6 +440,7 @@ class ProcessCluster:
             if self._leave == number and form is not None:
                 self._service, self._ranks = form.service, form.nodes
                 self._peers, self._plan = form.peers, form.plan
+                self._formation = form.formation
                 return form
 
     def _forget(self) -> None:
@@ -438,6 +457,20 @@ class ProcessCluster:
         offers = self._server.offers()
         return {name: offers[name]} if name in offers else {}
 
+    def _offered(self) -> wire.Offered:
+        return wire.Offered(self._blocks[SAVED].step, self._offers_of(SAVED))
+
+    def _is_compared(self, step: int) -> bool:
+        return step % self._limits.compare_every == 0
+
+    def _check(self, step: int, change: Any) -> Check | None:
+        """What this node holds before a step counts."""
+        if change is None or self._held is None or not self._is_compared(step):
+            return None
+        (layout, state), (_, changes) = checksum(self._held[1]), checksum(change)
+        value = zlib.crc32(state.to_bytes(4), changes)
+        return Check(layout, value, kept=(layout, state) == self._sum)
+
     def _scattered(self, step: int, there: Holders) -> Scattered:
         own = list(self._blocks.values())
         return Scattered(step, self._shapes, own, there, self._server.fetch, self.node)
@@ -452,7 +485,7 @@ class ProcessCluster:
         due = [f for f in self._plan if (f.step, f.moment, f.node) == (step, moment, self.node)]
         if not due:
             return False
-        self._send(wire.Firing(due[0]))
+        self._link.send(wire.Firing(due[0]))
         if moment != "during":
             _die()
         threading.Timer(0.005, _die).start()

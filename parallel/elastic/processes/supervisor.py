@@ -11,17 +11,17 @@ without a limit: one that is silent, or keeps the others waiting, is killed.
 import contextlib
 import dataclasses
 import queue
-import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from parallel.elastic.cluster import GoBack
 from parallel.elastic.formation import Formation, NotEnoughNodes, Rings, Stopwatch
 from parallel.elastic.membership import Members
-from parallel.elastic.processes import wire
+from parallel.elastic.processes import checksum, wire
 from parallel.elastic.processes.blocks import Blocks, Scattered, holders
 from parallel.elastic.processes.exchange import BlockServer, NotHeld, PeerFailed
+from parallel.elastic.processes.staff import Staff
 from parallel.elastic.processes.terms import Limits, Observer, Process, RunFailed
 from parallel.elastic.processes.world import Service
 from parallel.fabric.faults import FaultPlan
@@ -41,6 +41,7 @@ class Node:
     offers: wire.Offers = dataclasses.field(default_factory=dict)
     at: tuple[int, str] = (-1, "")
     voted: int = -1
+    check: checksum.Check | None = None
 
     def tell(self, message: Any) -> None:
         with contextlib.suppress(OSError):  # its end will be heard of
@@ -56,6 +57,7 @@ class Supervisor:
       server: offers the state that the run goes back to.   shapes: of the state's tree.
       go_back: where a run begins, and goes back to where no live node holds its state.
       plan: faults that the nodes act out.
+      found: nodes that run already, because an earlier supervisor of this run has started them.
     """
 
     def __init__(
@@ -70,18 +72,16 @@ class Supervisor:
         observer: Observer,
         plan: FaultPlan,
         limits: Limits,
+        found: Mapping[int, Process],
     ):
         self.rings = rings
         self.compilations = 0
-        self._office, self._start_process = office, start
-        self._word_of = last_word
+        self._office, self._staff = office, Staff(start, last_word)
         self._server, self._shapes, self._go_back = server, shapes, go_back
         self._found: wire.Found | None = None
         self._offered: dict[int, dict[int, tuple[wire.Address, wire.Offers]]] = {}  # by step
         self._observer, self._limits = observer, limits
         self._plan = list(plan.faults)
-        self._processes: dict[int, Process] = {}
-        self._started: dict[int, float] = {}
         self._nodes: dict[int, Node] = {}
         self._of_line: dict[wire.Line, Node] = {}
         self._arrivals: dict[int, int] = {}
@@ -90,16 +90,20 @@ class Supervisor:
         self._phase = "waiting"
         self._awaited: set[int] = set()
         self._formation: Formation | None = None
-        self._used: tuple[int, ...] = ()
+        self._orphans = found
+        self._taken_up = not found  # whether it is known where the run goes on
+        self._early: list[Any] = []  # what orphans have told before
+        self._used: tuple[int, ...] = tuple(found)
         self._service: Service | None = None
         self._since = time.monotonic()  # of the phase, or the last step that counted
         self._took: list[float] = []  # seconds of the steps of this generation
-        self._counted = 0  # steps of this run
+        self._counted = len(found)  # steps of this run
         self._wanted = 0  # programs that somebody waits for
         self._changed = False  # nodes have come, or idle ones were lost
         self._due: int | None = None  # a step that all have voted for, and that waits for a node
         self._stop: str | None = None
-        self._killed: dict[int, str] = {}  # by this supervisor, and why
+        self._doubts: dict[int, int] = {}  # by step: how often nobody knew which replica is wrong
+        self._forget = False  # what nodes hold is of no use: some of it is wrong
         self._deaths: dict[int, int] = {}  # that no plan asked for
         self._done: dict[int, wire.Done] = {}
 
@@ -109,7 +113,10 @@ class Supervisor:
         Raises: RunFailed with the reason why the nodes gave up.
         """
         for node in (*range(self.rings.topology.num_nodes), wire.COMPILER):
-            self._start(node)
+            if node in self._orphans:
+                self._staff.take_over(node, self._orphans[node], self._limits.orphaned)
+            else:
+                self._start(node)
         while self._phase != "over":
             try:
                 self._hear(*self._office.arrived.get(timeout=TICK_S))
@@ -129,12 +136,9 @@ class Supervisor:
 
     def close(self) -> None:
         """Ends all processes and connections."""
-        for process in self._processes.values():
-            if process.exitcode is None:
-                process.kill()
+        self._staff.close()
         self._office.close()
-        for process in self._processes.values():
-            process.join(self._limits.end)
+        self._staff.join(self._staff.numbers, self._limits.end)
         if self._service:
             self._service.close()
 
@@ -164,9 +168,9 @@ class Supervisor:
                     self._restore(node)
             case wire.Offered(step, offers):
                 self._save(node, step, offers)
-            case wire.Vote(number, step):
+            case wire.Vote(number, step, check):
                 if (self._phase, number) == ("running", self._number):
-                    node.voted = step
+                    node.voted, node.check = step, check
                     self._count(step)
             case wire.Want(name, shape):
                 self._wanted += 1
@@ -175,8 +179,12 @@ class Supervisor:
                 self.compilations += seconds > 0
                 self._wanted, self._since = 0, time.monotonic()
             case wire.Note(what):
-                self._observer.note(what)
-            case wire.Done():
+                if self._taken_up:
+                    self._observer.note(what)
+                else:
+                    self._early.append(what)
+            case wire.Done(step=step):
+                self._take_up(step)
                 self._done[node.number] = message
                 self._see_the_end()
 
@@ -184,12 +192,33 @@ class Supervisor:
         if before := self._nodes.get(hello.node):  # it comes before its end was heard of
             before.line.close()
             self._lose(before)
-        if hello.node not in self._processes:  # nobody waits for it, or not any more
+        if hello.node not in self._staff.numbers:  # nobody waits for it, or not any more
             line.close()
             return
         node = Node(hello.node, line, hello.blocks, time.monotonic())
         self._nodes[node.number] = self._of_line[line] = node
-        self._arrivals[node.number] = self._arrivals.get(node.number, 0) + 1
+        self._arrivals[node.number] = hello.came
+        if hello.number:
+            self._welcome_orphan(node, hello)
+
+    def _welcome_orphan(self, node: Node, hello: wire.Hello) -> None:
+        """A node of an earlier supervisor leaves its world, as if another node had been lost."""
+        known = self._formation
+        if hello.formation and (known is None or hello.formation.number > known.number):
+            self._formation = hello.formation
+        if self._phase == "waiting":
+            self._number = max(self._number, hello.number + 1)
+        elif hello.number >= self._number:
+            self._kill(node.number, "it came when the others had gone on without it")
+        node.tell(wire.Leave(self._number))
+
+    def _take_up(self, step: int) -> None:
+        """Here the run goes on; what its nodes told before they said so is heard now."""
+        if not self._taken_up:
+            self._taken_up = True
+            self._observer.taken_up(step)
+            for what in self._early:
+                self._observer.note(what)
 
     def _ready(self, node: Node, number: int, offers: wire.Offers) -> None:
         node.ready, node.offers = number, offers
@@ -211,7 +240,7 @@ class Supervisor:
         del self._nodes[node.number]
         if self._phase == "over":
             return
-        why = self._why(node.number)
+        why = self._staff.why(node.number)
         if self._done:
             self._awaited.discard(node.number)
             self._see_the_end()
@@ -228,7 +257,7 @@ class Supervisor:
         if self._phase != "stopping" and self._deaths.get(node.number, 0) <= self._limits.returns:
             self._start(node.number)
         else:
-            del self._processes[node.number]
+            self._staff.drop(node.number)
         if self._phase == "running":
             if node.number in self._used:
                 self._gather()
@@ -242,30 +271,12 @@ class Supervisor:
         elif self._phase == "stopping":
             self._see_the_end()
 
-    def _why(self, node: int) -> str:
-        """A sentence on the end of a node; its process ends now, if it has not."""
-        if node in self._killed:
-            return self._killed.pop(node)
-        process = self._processes[node]
-        process.join(1.0)
-        code = process.exitcode
-        if code is None:
-            process.kill()
-            return "its connection ended"
-        if code < 0:
-            return f"its process was ended by {signal.Signals(-code).name}"
-        return f"its process ended with exit code {code}{self._last_word(node)}"
-
-    def _last_word(self, node: int) -> str:
-        word = self._word_of(node)
-        return f": {word}" if word else ""
-
     # -- generations
 
     def _to_come(self) -> set[int]:
         """Nodes that were started, and are not yet there."""
         there = {node.number for node in self._nodes.values() if node.ready is not None}
-        return self._processes.keys() - there - self._away - {wire.COMPILER}
+        return set(self._staff.numbers) - there - self._away - {wire.COMPILER}
 
     def _gather(self) -> None:
         """Has every node leave its world, and waits until all are ready for the next."""
@@ -287,6 +298,10 @@ class Supervisor:
             return
         epoch = self._formation.members.epoch + 1 if self._formation else 1
         members = Members(frozenset(ready), epoch, dict(self._arrivals))
+        if self._forget:
+            for n in ready:
+                self._nodes[n].offers = {}
+            self._forget = False
         peers = {n: (self._nodes[n].blocks, self._nodes[n].offers) for n in sorted(ready)}
         try:
             formation = self.rings.form(self._formation, members, Stopwatch())
@@ -297,6 +312,10 @@ class Supervisor:
             self._phase, self._since = "stopping", time.monotonic()
             self._tell(ready, wire.Stop(str(error), peers))
             return
+        held = [step for _, offers in peers.values() for step, _ in offers.values()]
+        if held:
+            self._take_up(max(held))
+        self._taken_up, self._orphans = True, {}
         if self._service:
             self._service.close()
         self._formation, self._used = formation, self.rings.nodes(formation)
@@ -308,7 +327,7 @@ class Supervisor:
                 wire.Form(self._number, formation, self._used, self._service.address, peers, plan),
             )
         for node in self._nodes.values():
-            node.voted, node.at = -1, (-1, "")
+            node.voted, node.at, node.check = -1, (-1, ""), None
         self._phase, self._since, self._took = "running", time.monotonic(), []
         smaller = self.rings.shape(formation, fewer=1)
         if smaller:
@@ -317,6 +336,8 @@ class Supervisor:
     def _count(self, step: int) -> None:
         """Makes a step count when all have voted for it, and the plan's nodes are back."""
         if any(n not in self._nodes or self._nodes[n].voted != step for n in self._used):
+            return
+        if self._is_doubtful(step):
             return
         back = [f for f in self._plan if (f.kind, f.step) == ("back", step + 1)]
         if any(f.node not in self._nodes or self._nodes[f.node].ready is None for f in back):
@@ -339,6 +360,32 @@ class Supervisor:
             self._tell(self._awaited - set(used), wire.Leave(self._number))
         else:
             self._take_spares(step + 1)
+
+    def _is_doubtful(self, step: int) -> bool:
+        """Compares what replicas are about to do to the state; whoever is wrong is killed.
+
+        Where it cannot be said who is wrong, the step is done again: an error of the moment does
+        not come twice. One that does lies in the state, which is then that of the last checkpoint.
+        """
+        checks = {n: check for n in self._used if (check := self._nodes[n].check) is not None}
+        wrong, undecided = checksum.compare(checks)
+        for n in wrong:
+            self._deaths[n] = self._limits.returns + 1
+            self._kill(
+                n, f"its state was not that of its replicas in step {step}, so it stays away"
+            )
+        if undecided and not wrong:
+            self._doubts[step] = self._doubts.get(step, 0) + 1
+            if self._doubts[step] > 2:
+                self._give_up(
+                    f"replicas of the state differ in step {step}, also when it is done again from "
+                    "the last checkpoint; find the broken node, and start again without it."
+                )
+                return True
+            self._forget = self._doubts[step] == 2
+            self._observer.differed(step)
+            self._gather()
+        return bool(wrong) or undecided
 
     def _take_spares(self, step: int) -> None:
         """Kills the nodes that the plan takes in a step, and that have no part in it."""
@@ -366,8 +413,7 @@ class Supervisor:
     def _save(self, node: Node, step: int, offers: wire.Offers) -> None:
         of_step = self._offered.setdefault(step, {})
         of_step[node.number] = node.blocks, offers
-        takes_part = self._used if self._phase != "stopping" else self._awaited
-        if of_step.keys() >= set(takes_part):
+        if of_step.keys() >= self._takes_part():
             del self._offered[step]
             self._observer.save(step, lambda: self._whole(step, of_step))
 
@@ -394,13 +440,7 @@ class Supervisor:
         for node in list(self._nodes.values()):
             if node.number != wire.COMPILER and now - node.heard_at > self._limits.silence:
                 self._kill(node.number, _silent(now - node.heard_at))
-        for number, process in list(self._processes.items()):
-            if (
-                number in self._nodes
-                or process.exitcode is None
-                and (now - self._started[number] < self._limits.come)
-            ):
-                continue
+        for number in self._staff.missing(self._nodes):
             self._never_came(number)
         waited = now - self._since
         if self._phase == "running" and not self._wanted and waited > self._step_limit():
@@ -442,50 +482,49 @@ class Supervisor:
         return max(self._nodes[n].at[0] for n in self._used if n in self._nodes)
 
     def _kill(self, number: int, why: str) -> None:
-        if number in self._killed:
-            return  # its end has not been heard of yet
-        self._killed[number] = why
-        self._processes[number].kill()
-        self._nodes[number].line.close()
-        self._nodes[number].heard_at = time.monotonic()
+        if self._staff.kill(number, why):
+            self._nodes[number].line.close()
+            self._nodes[number].heard_at = time.monotonic()
 
     def _never_came(self, number: int) -> None:
         """A process ended, or was given up, before it said a word."""
-        why = self._why(number)
-        if self._number == 0 or number == wire.COMPILER:
+        why = self._staff.why(number)
+        if number in self._orphans:
+            self._start(number)
+        elif self._number == 0 or number == wire.COMPILER:
             who = "the compiling process" if number == wire.COMPILER else f"node {number}"
             self._give_up(f"{who} cannot be started: {why}.")
         else:
-            del self._processes[number]
+            self._staff.drop(number)
             if self._phase == "waiting" and not self._to_come():
                 self._gather()
 
     # -- processes
 
     def _start(self, number: int) -> None:
-        self._processes[number] = self._start_process(number)
-        self._started[number] = time.monotonic()
+        self._staff.start(number, self._limits.come)
 
     def _see_the_end(self) -> None:
         """Ends the run when all nodes of the mesh have done their work, or are gone."""
-        takes_part = self._used if self._phase != "stopping" else tuple(self._awaited)
-        if all(n in self._done or n not in self._nodes for n in takes_part):
+        there = self._nodes.keys() | (self._orphans.keys() & set(self._staff.numbers))
+        if all(n in self._done or n not in there for n in self._takes_part()):
             self._over()
 
+    def _takes_part(self) -> set[int]:
+        """The nodes of the mesh, or of the last one."""
+        return set(self._used) if self._phase != "stopping" else self._awaited
+
     def _give_up(self, reason: str) -> None:
-        self._done = {0: wire.Done(None, reason)}
+        self._done = {0: wire.Done(None, reason, -1)}
         self._over()
 
     def _over(self) -> None:
         self._phase = "over"
         self._observer.wait()
         self._tell(self._nodes, wire.End())
-        until = time.monotonic() + self._limits.end
-        for number, process in self._processes.items():
-            if number in self._nodes:
-                process.join(max(0.0, until - time.monotonic()))
+        self._staff.join(self._nodes, self._limits.end)
         if not self._done:
-            self._done[0] = wire.Done(None, "all processes of the run have ended.")
+            self._done[0] = wire.Done(None, "all processes of the run have ended.", -1)
 
     def _tell(self, numbers: Any, message: Any) -> None:
         for number in list(numbers):

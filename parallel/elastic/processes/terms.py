@@ -6,6 +6,8 @@ from typing import Any, Protocol
 
 from parallel.fabric.faults import Fault
 
+UNKNOWN = 256  # in the place of an exit code
+
 
 class RunFailed(RuntimeError):
     """The processes have ended without a result, for a `reason` that a node or this one gave."""
@@ -19,8 +21,12 @@ class Process(Protocol):
     """A process of this run, on this machine or another."""
 
     @property
+    def pid(self) -> int | None:
+        """Its number on this machine, if it is on this machine."""
+
+    @property
     def exitcode(self) -> int | None:
-        """As of `multiprocessing.Process`: negative for a signal, None while it runs."""
+        """As of `multiprocessing.Process`: negative for a signal, None while it runs; UNKNOWN."""
 
     def kill(self) -> None:
         """Ends it at once."""
@@ -35,6 +41,7 @@ class Elsewhere:
     It cannot be killed from here: a node that is cut off ends by itself, see `member.take_part`.
     """
 
+    pid: int | None = None
     exitcode: int | None = None
 
     def kill(self) -> None:
@@ -55,11 +62,17 @@ class Observer:
     def wait(self) -> None:
         """Waits until all that was offered has been saved."""
 
+    def taken_up(self, step: int) -> None:
+        """The run goes on at a step, with nodes that an earlier supervisor has started."""
+
     def fault(self, fault: Fault) -> None:
         """A fault of the plan has happened."""
 
     def lost(self, node: int, why: str) -> None:
         """A node was lost; `why` is a sentence."""
+
+    def differed(self, step: int) -> None:
+        """Replicas differed in a step, and it cannot be said which of them is wrong."""
 
     def note(self, what: Any) -> None:
         """What a node has to tell; all nodes of a mesh may tell the same."""
@@ -67,11 +80,13 @@ class Observer:
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """Seconds that something may take, and how often a node may fail."""
+    """Seconds that something may take; how often a node may fail, and how often nodes compare."""
 
     returns: int = 3  # a node that was lost more often, with no plan to ask for it, stays away
+    compare_every: int = 1  # steps, after which replicas compare checksums of what they hold
 
     silence: float = 10.0  # of a process that is alive
+    orphaned: float = 60.0  # that a node waits for a supervisor to be started again
     come: float = 300.0  # until a process that was started says its first word
     start: float = 300.0  # until one that is there can take part
     first_step: float = 600.0  # of a generation

@@ -11,14 +11,16 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Connection, answer_challenge, deliver_challenge
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from parallel.elastic.formation import Formation
+from parallel.elastic.processes import rendezvous
 from parallel.elastic.processes.blocks import Catalog
+from parallel.elastic.processes.checksum import Check
 from parallel.elastic.processes.terms import Limits
 from parallel.fabric.faults import Fault
 
@@ -36,6 +38,9 @@ class Hello(NamedTuple):
 
     node: int  # or COMPILER
     blocks: Address
+    came: int  # a number that is greater each time this node comes
+    number: int = 0  # of the generation that it is in, formed by an earlier supervisor
+    formation: Formation | None = None  # the same
 
 
 class Beat(NamedTuple):
@@ -80,6 +85,7 @@ class Vote(NamedTuple):
 
     number: int
     step: int
+    check: Check | None  # if replicas compare in this step
 
 
 class Want(NamedTuple):
@@ -100,6 +106,7 @@ class Done(NamedTuple):
 
     result: Any
     reason: Any
+    step: int  # that the state has behind it
 
 
 class Compiled(NamedTuple):
@@ -119,6 +126,8 @@ class Work(NamedTuple):
     work: Any  # see `member.Work`
     limits: Limits
     folder: Path  # of compiled programs
+    rendezvous: Path  # see `rendezvous`
+    supervisor: int  # differs from that of a supervisor that is started later
 
 
 class Leave(NamedTuple):
@@ -208,6 +217,58 @@ class Line:
         """Ends the connection; a blocked `receive` returns with an error."""
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)
+
+
+class Link:
+    """A process's end of its line to the supervisor of the moment. Any thread may send.
+
+    Args:   line: its first line.   work: what it heard there first.
+    """
+
+    def __init__(self, line: Line, work: Work, authkey: bytes):
+        self._line, self._authkey = line, authkey
+        self._work = work
+        self._guard = threading.Lock()
+        self._open = contextlib.ExitStack()
+
+    def send(self, message: Any) -> bool:
+        """False if there is no supervisor now."""
+        with self._guard, contextlib.suppress(OSError):
+            self._line.send(message)
+            return True
+        return False
+
+    def receive(self) -> Any:
+        """The next message. Raises OSError or EOFError when the other end is gone."""
+        return self._line.receive()
+
+    def renew(self, say: Callable[[], Iterable[Any]], limit_s: float) -> bool:
+        """Finds the supervisor that takes up the run, and tells it what it must know, before
+        anything else. False if there is none within `limit_s`, or it is the one that hung up.
+        """
+        until = time.monotonic() + limit_s
+        while time.monotonic() < until:
+            run = rendezvous.read(self._work.rendezvous)
+            with (
+                contextlib.ExitStack() as stack,
+                contextlib.suppress(OSError, EOFError, ValueError),
+            ):
+                if run is None:  # it has come to its end
+                    return False
+                line = stack.enter_context(connected(run.address, self._authkey, GONE_S / 10))
+                if line.receive().supervisor == self._work.supervisor:
+                    return False
+                with self._guard:
+                    for message in say():
+                        line.send(message)
+                    self._line, self._open = line, stack.pop_all()
+                return True
+            time.sleep(0.1)
+        return False
+
+    def close(self) -> None:
+        """Ends the line, unless it is the first one, which whoever made it ends."""
+        self._open.close()
 
 
 @contextlib.contextmanager

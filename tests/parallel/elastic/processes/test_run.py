@@ -1,16 +1,20 @@
 """A run on processes ends with the numbers of a run to which nothing happens, whatever dies."""
 
+import json
 import multiprocessing
 import os
 import re
+import subprocess
+import sys
 import threading
+import time
 from pathlib import Path
 
 import counting
 import pytest
 from threads import left_behind
 
-from parallel.elastic.processes import RunFailed
+from parallel.elastic.processes import RunFailed, rendezvous
 from parallel.elastic.processes.member import LOGS, PROGRAMS
 
 
@@ -60,6 +64,50 @@ def test_a_node_that_fails_unasked_is_named_and_taken_in_again(deed, why, tmp_pa
     ((node, cause),) = notes.causes
     assert node == 1 and re.fullmatch(why, cause)
     assert notes.recoveries[0] == (3, [1], [], "replica", 0)
+
+
+def test_a_node_with_a_wrong_bit_in_its_state_is_named_and_stays_away(tmp_path):
+    notes = counting.on_processes("", tmp_path, [(1, 3, "flip")])
+    assert notes.sums == counting.expected()
+    assert notes.causes == [
+        (1, "its state was not that of its replicas in step 3, so it stays away")
+    ]
+    assert notes.recoveries == [(3, [1], [], "replica", 0)]
+
+
+def test_where_two_replicas_differ_the_step_is_done_again(tmp_path):
+    notes = counting.on_processes("", tmp_path, [(1, 3, "err")])
+    assert notes.sums == counting.expected()
+    assert notes.causes == [(None, "differed in step 3")]
+    assert notes.recoveries == [(3, [], [], "replica", 0)]
+
+
+def test_replicas_that_differ_again_go_back_to_the_checkpoint_and_then_give_up(tmp_path):
+    with pytest.raises(RunFailed, match="replicas of the state differ in step 3, also when it is"):
+        counting.on_processes("", tmp_path, [(1, 3, "err always")])
+
+
+def test_a_supervisor_that_is_killed_takes_up_its_nodes_when_it_is_started_again(tmp_path):
+    deeds = [(0, step, "pause") for step in range(counting.STEPS)]
+    command = [sys.executable, counting.__file__, str(tmp_path), json.dumps(deeds)]
+    tests = Path(counting.__file__).parent
+    environment = os.environ | {"PYTHONPATH": f"{tests.parent}:{tests}"}
+    with subprocess.Popen(command, env=environment) as first:
+        until = time.monotonic() + 60
+        while not (tmp_path / "0-3-pause").exists() and time.monotonic() < until:
+            time.sleep(0.02)
+        first.kill()
+    nodes = rendezvous.read(tmp_path / rendezvous.NAME).processes
+    again = subprocess.run(
+        command, capture_output=True, timeout=120, text=True, check=True, env=environment
+    )
+    sums, recoveries, causes = json.loads(again.stdout)
+    assert {int(n): total for n, total in sums.items()} == counting.expected()
+    ((_, taken_up),) = causes
+    assert re.fullmatch("taken up before step [2-5]", taken_up)
+    assert [recovery[1:] for recovery in recoveries] == [[[], [], "replica", 0]]
+    assert all(rendezvous.began(pid) != since for pid, since in nodes.values())  # all have ended
+    assert not (tmp_path / rendezvous.NAME).exists()
 
 
 @pytest.mark.slow
