@@ -24,7 +24,7 @@ from parallel.spmd import Layout
 
 NODES, STEPS = 5, 8
 RINGS = Rings(KHopRing(NODES, hops=2), Layout(tensor=4), gpus_per_node=2)
-SIZE = 1004
+SIZE = 1008
 
 
 class Counting:
@@ -36,8 +36,10 @@ class Counting:
     def programs(self):
         return {"add": self.add}
 
+    axes = "tensor"
+
     def shardings(self, mesh):
-        return NamedSharding(mesh, P("tensor"))
+        return NamedSharding(mesh, P(self.axes))
 
     def add(self, mesh):
         split, whole = self.shardings(mesh), NamedSharding(mesh, P())
@@ -46,13 +48,22 @@ class Counting:
         return step.lower(x)
 
 
+class Divided(Counting):
+    """All rings share the state, and no part of it is on two nodes."""
+
+    axes = ("data", "tensor")
+
+
+COUNTING = Counting()
+
+
 def start():
     return 0, np.arange(SIZE, dtype=np.int32)
 
 
-def count(cluster, note, before=lambda n, x: None, after=lambda n, x: None):
+def count(cluster, note, job, before=lambda n, x: None, after=lambda n, x: None):
     """Notes the sum before every step, and the recoveries that it took."""
-    runtime = Runtime(cluster, RINGS, Counting(), ahead=("add",))
+    runtime = Runtime(cluster, RINGS, job, ahead=("add",))
     n = runtime.start(start)
 
     def add(n):
@@ -122,19 +133,19 @@ def misfortunes(seed: int) -> tuple[str, list[tuple[int, int, str]]]:
     return "; ".join(faults), deeds
 
 
-def on_processes(plan: str, folder: Path, deeds=(), **options) -> Notes:
+def on_processes(plan: str, folder: Path, deeds=(), job=COUNTING, **options) -> Notes:
     """`count` with a process for each node.
 
     Args:  deeds: (node, step, what it does there, once), see `_do`.
     """
-    work = functools.partial(_work, folder, tuple(deeds))
+    work = functools.partial(_work, folder, tuple(deeds), job)
     limits, notes = Limits(silence=5.0, first_step=20.0, slowest=5.0), Notes()
     plan = FaultPlan.parse(plan)
     launch(work, RINGS, plan, folder, Counting.shapes, start, notes, limits, **options)
     return notes
 
 
-def _work(folder: Path, deeds, member: Member) -> None:
+def _work(folder: Path, deeds, job, member: Member) -> None:
     mine = [deed for deed in deeds if deed[0] == member.number]
 
     def due(n: int, late: bool) -> list[str]:
@@ -158,9 +169,9 @@ def _work(folder: Path, deeds, member: Member) -> None:
     before(-1)
 
     def body(cluster) -> Ended:
-        return Ended(count(cluster, cluster.note, before, after))
+        return Ended(count(cluster, cluster.note, job, before, after))
 
-    member.run(Counting(), RINGS, body, ahead=("add",))
+    member.run(job, RINGS, body, ahead=("add",))
 
 
 def flip(x: jax.Array) -> None:

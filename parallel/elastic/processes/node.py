@@ -23,11 +23,13 @@ from jax.sharding import Mesh
 from parallel.elastic.cluster import GoBack, Lower, NodeFailure, Rebuilt
 from parallel.elastic.formation import Formation, Generation, NotEnoughNodes, Rings, Stopwatch
 from parallel.elastic.processes import wire, world
-from parallel.elastic.processes.blocks import Blocks, Holders, Scattered, holders
+from parallel.elastic.processes.blocks import Blocks, Scattered, holders
 from parallel.elastic.processes.checksum import Check, checksum
+from parallel.elastic.processes.copies import KEPT, Copies
 from parallel.elastic.processes.exchange import BlockServer, NotHeld, PeerFailed
 from parallel.elastic.processes.terms import Limits
 from parallel.elastic.recovery import StateLost
+from parallel.elastic.snapshot import keepers
 from parallel.fabric.faults import Fault
 from parallel.spmd.executables import Portable
 
@@ -35,6 +37,7 @@ TICK_S = 0.25
 FREE_S = 0.05  # how often a call that waits for others is freed again
 GRACE_S = 0.25  # until a call that was freed is given up
 STATE, SAVED = "state", "saved"  # names under which blocks are offered
+Peers = Mapping[int, tuple[wire.Address, wire.Offers]]
 
 
 class SupervisorLost(RuntimeError):
@@ -146,10 +149,11 @@ class ProcessCluster:
         self._formation: Formation | None = None
         self._service = ""
         self._ranks: tuple[int, ...] = ()
-        self._peers: Mapping[int, tuple[wire.Address, wire.Offers]] = {}
+        self._peers: Peers = {}
         self._plan: tuple[Fault, ...] = ()
         self._held: tuple[int, Any] | None = None
         self._sum = 0, 0  # of it
+        self._copies: Copies | None = None
         self._counts = False  # the step at hand: what is left of it concerns this node only
         self._blocks: dict[str, Blocks] = {}
         # What another supervisor must hear:
@@ -217,6 +221,7 @@ class ProcessCluster:
                 continue
             devices = dict(zip(form.nodes, ranks, strict=True))
             generation = self.rings.mesh(form.formation, devices)
+            self._copies = self._copies_of(form)
             watch.lap("join")
             return generation
 
@@ -224,17 +229,23 @@ class ProcessCluster:
         """See Cluster."""
         self._held = step, tree
         self._counts = False
+        for name, blocks in list(self._blocks.items()):
+            if blocks.step > step:  # the run has gone back: of this it knows nothing any more
+                self._drop(name)
         if self._is_compared(step):
             self._sum = checksum(tree)
+        if self._copies:
+            self._copies.keep(step, tree)
 
     def rebuild(self, generation: Generation, shardings: Any, go_back: GoBack) -> Rebuilt:
         """See Cluster. All nodes know the same offers, and come to the same decision."""
         steps = {step for _, offers in self._peers.values() for step, _ in offers.values()}
+        live = {node: (at, without(KEPT, offers)) for node, (at, offers) in self._peers.items()}
         with self._failing(0):
             for step in sorted(steps, reverse=True):
-                with contextlib.suppress(StateLost):
-                    tree = self._scattered(step, holders(step, self._peers)).rebuild(shardings)
-                    return Rebuilt(step, tree, "replica")
+                for source, peers in (("replica", live), ("neighbour", self._peers)):
+                    with contextlib.suppress(StateLost):
+                        return Rebuilt(step, self._gather(step, peers, shardings), source)
             self._link.send(wire.Restore(self._number))
             self._wait(
                 lambda: self._found is not None or self._leave > self._number, "", forever=True
@@ -244,8 +255,7 @@ class ProcessCluster:
             peers = self._found.peers
             ((_, offers),) = peers.values()
             ((step, _),) = offers.values()
-            tree = self._scattered(step, holders(step, peers)).rebuild(shardings)
-            return Rebuilt(step, tree, "checkpoint")
+            return Rebuilt(step, self._gather(step, peers, shardings), "checkpoint")
 
     def whole(self) -> Any:
         """See Cluster: None, for it is the supervisor that saves what the nodes offer it."""
@@ -276,13 +286,17 @@ class ProcessCluster:
     def commit(self, step: int, change: Any = None) -> None:
         """See Cluster."""
         self._commit = None
+        copies = self._copies
+        if change is not None and copies:
+            self._wait(
+                lambda: copies.newest >= step or self._leave > self._number, "", forever=True
+            )
         self._link.send(wire.Vote(self._number, step, self._check(step, change)))
         self._wait(lambda: self._commit is not None or self._leave > self._number, "", forever=True)
         if self._commit is None:
             raise NodeFailure(step)
         self._counts = True
-        self._server.withdraw(STATE)
-        self._blocks.pop(STATE, None)
+        self._drop(STATE)
 
     def progress(self, step: int, moment: str) -> None:
         """See Cluster. A node that the fault plan lets die now, dies."""
@@ -418,6 +432,9 @@ class ProcessCluster:
             self._held = None
             self._offer(STATE, Blocks.take(step, tree))
             del tree
+        if self._copies:
+            self._copies.close()
+            self._copies = None
         world.leave()
         self._service = ""
 
@@ -428,7 +445,7 @@ class ProcessCluster:
                 number = self._leave
                 self._found = self._commit = None
             self._number = number
-            self._link.send(wire.Ready(number, self._offers_of(STATE)))
+            self._link.send(wire.Ready(number, without(SAVED, self._server.offers())))
 
             def formed() -> bool:
                 return self._leave > number or (
@@ -446,19 +463,30 @@ class ProcessCluster:
     def _forget(self) -> None:
         """A node that is left out holds nothing that is of use later."""
         for name in list(self._blocks):
-            self._server.withdraw(name)
-        self._blocks.clear()
+            self._drop(name)
+
+    def _drop(self, name: str) -> None:
+        self._server.withdraw(name)
+        self._blocks.pop(name, None)
 
     def _offer(self, name: str, blocks: Blocks) -> None:
         self._blocks[name] = blocks
         self._server.offer(name, blocks)
 
-    def _offers_of(self, name: str) -> wire.Offers:
-        offers = self._server.offers()
-        return {name: offers[name]} if name in offers else {}
+    def _copies_of(self, form: wire.Form) -> Copies:
+        return Copies(
+            self.node,
+            keepers(form.formation.placement.groups),
+            lambda device: form.nodes[device.process_index],
+            {node: address for node, (address, _) in form.peers.items()},
+            self._server,
+            self._offer,
+            self._heard,
+        )
 
     def _offered(self) -> wire.Offered:
-        return wire.Offered(self._blocks[SAVED].step, self._offers_of(SAVED))
+        blocks = self._blocks[SAVED]
+        return wire.Offered(blocks.step, {SAVED: (blocks.step, blocks.catalog())})
 
     def _is_compared(self, step: int) -> bool:
         return step % self._limits.compare_every == 0
@@ -471,9 +499,13 @@ class ProcessCluster:
         value = zlib.crc32(state.to_bytes(4), changes)
         return Check(layout, value, kept=(layout, state) == self._sum)
 
-    def _scattered(self, step: int, there: Holders) -> Scattered:
-        own = list(self._blocks.values())
-        return Scattered(step, self._shapes, own, there, self._server.fetch, self.node)
+    def _gather(self, step: int, peers: Peers, shardings: Any) -> Any:
+        """The state at a step, from what `peers` offer. Raises StateLost, in all nodes or none."""
+        _, offers = peers.get(self.node, ("", {}))
+        own = [block for name, block in list(self._blocks.items()) if name in offers]
+        there = holders(step, peers)
+        scattered = Scattered(step, self._shapes, own, there, self._server.fetch, self.node)
+        return scattered.rebuild(shardings)
 
     # -- the fault plan
 
@@ -490,6 +522,11 @@ class ProcessCluster:
             _die()
         threading.Timer(0.005, _die).start()
         return True
+
+
+def without(kind: str, offers: wire.Offers) -> wire.Offers:
+    """The offers whose names begin with other words."""
+    return {name: offer for name, offer in offers.items() if not name.startswith(kind)}
 
 
 def _die() -> NoReturn:

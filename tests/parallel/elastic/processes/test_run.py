@@ -66,6 +66,21 @@ def test_a_node_that_fails_unasked_is_named_and_taken_in_again(deed, why, tmp_pa
     assert notes.recoveries[0] == (3, [1], [], "replica", 0)
 
 
+def test_what_one_node_alone_holds_comes_from_its_neighbour(tmp_path):
+    deeds = [(1, 3, "pause")]  # longer than the copies take
+    notes = counting.on_processes("lose 1 during 3", tmp_path, deeds, counting.Divided())
+    assert notes.sums == counting.expected()
+    assert notes.recoveries == [(3, [1], [], "neighbour", 0)]
+
+
+def test_a_node_that_is_lost_before_its_part_is_copied_costs_one_step_at_most(tmp_path):
+    plan = "lose 1 before 3; lose 2 before 5; back 1 before 5; back 2 before 7"
+    notes = counting.on_processes(plan, tmp_path, job=counting.Divided())
+    assert notes.sums == counting.expected()
+    assert {source for *_, source, _ in notes.recoveries} <= {"neighbour", "replica"}
+    assert max(steps_lost for *_, steps_lost in notes.recoveries) <= 1
+
+
 def test_a_node_with_a_wrong_bit_in_its_state_is_named_and_stays_away(tmp_path):
     notes = counting.on_processes("", tmp_path, [(1, 3, "flip")])
     assert notes.sums == counting.expected()
