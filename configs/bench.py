@@ -16,18 +16,39 @@ def get_config() -> ConfigDict:
     c.mesh.turns = 7  # counted steps on each mesh
     c.mesh.run = wide()
 
-    c.recovery = ConfigDict()  # about five minutes on two cores
-    c.recovery.restarts = 3  # of the whole process
-    c.recovery.config = "configs/quickstart.py"
-    c.recovery.steps = 1000  # more than it comes to
-    c.recovery.checkpoint_every = 10
-    c.recovery.faults = (
-        "lose 3 during 24; back 3 before 28; lose 5 during 32; back 5 before 36; lose 0 during 40"
-    )
+    c.recovery = ConfigDict()  # about fifteen minutes on two cores
+    c.recovery.emulated = recovery("configs/quickstart.py", nodes="")
+    c.recovery.processes = recovery("configs/tiny.py", nodes="8")
+    c.recovery.copies = ConfigDict()
+    c.recovery.copies.every = 4  # steps; the two between copies are what they are compared with
+    c.recovery.copies.run = divided()
 
     c.step = ConfigDict()  # about a minute on two cores
     c.step.turns = 9  # counted steps of each implementation
     c.step.run = deep()
+    return c
+
+
+def recovery(config: str, nodes: str) -> ConfigDict:
+    """A run through three losses, and new starts of it."""
+    c = ConfigDict()
+    c.config = config
+    c.nodes = nodes  # as --nodes of launch.train
+    c.steps = 1000  # more than it comes to
+    c.checkpoint_every = 10
+    c.faults = (
+        "lose 3 during 24; back 3 before 28; lose 5 during 32; back 5 before 36; lose 0 during 40"
+    )
+    c.restarts = 3  # of everything
+    return c
+
+
+def divided() -> ConfigDict:
+    """Quickstart on eight processes, whose four rings share the state: no part of it is on two."""
+    c = quickstart.get_config()
+    c.faults = ""
+    c.mesh.fsdp = 4
+    c.checkpoint.every = 0
     return c
 
 

@@ -22,7 +22,7 @@ from parallel.elastic.processes import Ended, Limits, Member, Observer, launch
 from parallel.fabric import FaultPlan, KHopRing
 from parallel.spmd import Layout
 
-NODES, STEPS = 5, 8
+NODES, STEPS = 5, 14
 RINGS = Rings(KHopRing(NODES, hops=2), Layout(tensor=4), gpus_per_node=2)
 SIZE = 1008
 
@@ -61,7 +61,7 @@ def start():
     return 0, np.arange(SIZE, dtype=np.int32)
 
 
-def count(cluster, note, job, before=lambda n, x: None, after=lambda n, x: None):
+def count(cluster, note, job, before=lambda n, x: None, after=lambda n, x: None, alone=lambda x: x):
     """Notes the sum before every step, and the recoveries that it took."""
     runtime = Runtime(cluster, RINGS, job, ahead=("add",))
     n = runtime.start(start)
@@ -71,6 +71,7 @@ def count(cluster, note, job, before=lambda n, x: None, after=lambda n, x: None)
         x, total = runtime.run("add", runtime.state, step=n)
         after(n, x)
         cluster.commit(n, x)
+        x = cluster.run(alone, x, step=n)
         runtime.hold(n + 1, x)
         return int(total)
 
@@ -99,6 +100,9 @@ class Notes(Observer):
 
     def lost(self, node, why):
         self.causes.append((node, why))
+
+    def slow(self, step, node, times):
+        self.causes.append((node, "slow"))
 
     def differed(self, step):
         self.causes.append((None, f"differed in step {step}"))
@@ -166,10 +170,14 @@ def _work(folder: Path, deeds, job, member: Member) -> None:
         for _ in due(n, late=True):
             flip(x)
 
+    def alone(x):
+        time.sleep(0.1 if any(deed == "drag" for _, _, deed in mine) else 0)
+        return x
+
     before(-1)
 
     def body(cluster) -> Ended:
-        return Ended(count(cluster, cluster.note, job, before, after))
+        return Ended(count(cluster, cluster.note, job, before, after, alone))
 
     member.run(job, RINGS, body, ahead=("add",))
 
@@ -184,6 +192,8 @@ def _do(deed: str, x) -> None:
     match deed:
         case "flip":
             flip(x)
+        case "drag":
+            pass  # in every step
         case "pause":
             time.sleep(0.4)
         case "stop":

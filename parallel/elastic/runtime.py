@@ -45,6 +45,7 @@ class Recovered:
     back: frozenset[int]
     state_from: str  # "replica", "neighbour" or "checkpoint"
     steps_lost: int
+    compiled: int  # programs that had to be compiled
     watch: Stopwatch
 
 
@@ -169,16 +170,23 @@ class Runtime:
         if self._preparing:
             self._preparing.join()
 
-    def _enter(self, generation: Generation) -> None:
+    def _enter(self, generation: Generation) -> int:
+        """Returns how many programs had to be compiled."""
         self.generation = generation
-        self._loaded = {name: self._programs[name].on(self.mesh) for name in self._ahead}
+        programs, shape = (
+            {name: self._programs[name] for name in self._ahead},
+            self.mesh.devices.shape,
+        )
+        compiled = sum(not program.is_prepared(shape) for program in programs.values())
+        self._loaded = {name: program.on(self.mesh) for name, program in programs.items()}
+        return compiled
 
     def _recover(self, n: int, after_failure: bool, go_back: GoBack) -> Recovered:
         watch, before = Stopwatch(), self._settled
         self._loaded, self.state = {}, None  # they keep alive what a process leaves behind
         after = self.cluster.next(self.generation, after_failure, watch)
         self.cluster.progress(n, "recovering")
-        self._enter(after)
+        compiled = self._enter(after)
         watch.lap("programs")
         state_from = self._rebuild(go_back)
         jax.block_until_ready(self.state)
@@ -191,6 +199,7 @@ class Runtime:
             back=after.members.back_since(before.members),
             state_from=state_from,
             steps_lost=n - self.step,
+            compiled=compiled,
             watch=watch,
         )
 

@@ -22,6 +22,7 @@ from stepjax.train.events import (
     Event,
     Generation,
     Recovery,
+    Slow,
     Start,
     StepLine,
     Stop,
@@ -98,6 +99,9 @@ class Terminal:
                 line += f" ({event.cause})" if event.cause else ""
             case Checkpoint():
                 line = f"saved step {event.step} in {words.seconds(event.seconds)}"
+            case Slow():
+                times = words.number(event.times)
+                line = f"node {event.node} is slow: it takes {times} times as long as the others"
             case Damaged():
                 line = damaged_line(event)
             case Evaluation():

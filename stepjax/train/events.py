@@ -80,7 +80,16 @@ class Recovery(Event):
     seconds: float
     state_from: str  # "replica", "neighbour" or "checkpoint"
     steps_lost: int
+    compiled: int = 0  # programs that had to be compiled
     cause: str = ""  # who failed, and how that was noticed: known of real processes
+
+
+@dataclasses.dataclass(frozen=True)
+class Slow(Event):
+    """A node takes many times as long as the others for what each does alone."""
+
+    node: int
+    times: float | None  # the median of all nodes
 
 
 @dataclasses.dataclass(frozen=True)

@@ -69,6 +69,7 @@ class Records:
                 seconds=sum(phases.values()),
                 state_from=recovered.state_from,
                 steps_lost=recovered.steps_lost,
+                compiled=recovered.compiled,
             )
         )
 

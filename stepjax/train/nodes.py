@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from parallel.elastic.formation import Rings
 from parallel.elastic.processes import (
     Ended,
+    Limits,
     Meeting,
     Member,
     Observer,
@@ -20,6 +21,7 @@ from parallel.elastic.processes import (
     Supervisor,
     launch,
 )
+from parallel.elastic.processes.member import USUAL
 from parallel.elastic.processes.node import ProcessCluster
 from parallel.elastic.runtime import Recovered
 from parallel.fabric.faults import Fault
@@ -35,7 +37,9 @@ from stepjax.train.programs import AHEAD, State
 from stepjax.train.trainer import NotFinite
 
 
-def train(config: ConfigDict, workdir: Path, meeting: Meeting | None = None) -> dict:
+def train(
+    config: ConfigDict, workdir: Path, meeting: Meeting | None = None, limits: Limits = USUAL
+) -> dict:
     """As `loop.train`, with a process for each node of the config's fabric.
 
     Args:   meeting: where nodes come from other machines, which share `workdir`. They find the
@@ -66,6 +70,7 @@ def train(config: ConfigDict, workdir: Path, meeting: Meeting | None = None) -> 
                 preload=("stepjax.train.nodes",),
                 started=started,
                 meeting=meeting,
+                limits=limits,
             )
         except RunFailed as error:
             if not isinstance(error.reason, tuple):  # before the first step, or not finite
@@ -160,6 +165,10 @@ class Desk(Observer):
         self._store.take_up(step)
         self._known = {_key(what) for what in self._journal.told()}
         self._causes.append("the supervisor was started again")
+
+    def slow(self, step: int, node: int, times: float) -> None:
+        """See Observer."""
+        self._journal.event(events.Slow(step, node=node, times=times))
 
     def differed(self, step: int) -> None:
         """See Observer."""

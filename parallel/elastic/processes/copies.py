@@ -1,10 +1,9 @@
 """Copies of the state in host memory, where only one node holds some part of it.
 
-After every step each node copies its shards to host memory and offers them, and the keeper of each
-node (`snapshot.keepers`: a neighbour on its ring) fetches what no other node holds, while the next
-step computes. Of both, the last two steps are kept. A node votes for a step only when the copies of
-the state before it are with the keepers; so of two steps in a row, at least the earlier one is
-whole wherever one node is lost.
+After every step, or every n, each node copies its shards to host memory and offers them, and the
+keeper of each node (`snapshot.keepers`: a neighbour on its ring) fetches what no other node holds,
+while the next step computes. Of both, the last two are kept. A node votes for a step only when it
+has the newest copies that it is to keep; so the last but one are whole, whichever node is lost.
 """
 
 import threading
@@ -19,7 +18,7 @@ from parallel.elastic.processes.blocks import Blocks, Part, Peer, Wanted
 from parallel.elastic.processes.exchange import BlockServer, NotHeld, PeerFailed
 from parallel.elastic.snapshot import Box, holders
 
-OWN, KEPT = "own", "kept"  # names under which blocks are offered, with the parity of the step
+OWN, KEPT = "own", "kept"  # names under which blocks are offered, with the parity of the copy
 RETRY_S = 0.005
 
 Offer = Callable[[str, Blocks], None]
@@ -29,6 +28,7 @@ class Copies:
     """The copies that one node makes in one generation.
 
     Args:
+      every: steps from one copy to the next.
       keeper_of: of each node.
       node_of: the node of a device.
       address_of: where each node offers its blocks.
@@ -39,6 +39,7 @@ class Copies:
     def __init__(
         self,
         node: int,
+        every: int,
         keeper_of: Mapping[int, int],
         node_of: Callable[[jax.Device], int],
         address_of: Mapping[int, tuple[str, int]],
@@ -46,7 +47,9 @@ class Copies:
         offer: Offer,
         told: threading.Condition,
     ):
-        self.newest = -1  # the newest state of which this node has what it keeps for others
+        self._every = every
+        self._due = -1  # the newest state that is copied
+        self._newest = -1  # the newest one of which this node has what it keeps for others
         self._kept = [n for n, keeper in keeper_of.items() if keeper == node]
         self._node_of, self._address_of = node_of, address_of
         self._server, self._offer, self._told = server, offer, told
@@ -58,10 +61,10 @@ class Copies:
         """Offers what this node holds, and begins to fetch what it keeps for others."""
         if self._alone is None:
             self._alone = parts_alone(tree, self._node_of)
-        if not self._alone:
-            self.newest = step
+        if not self._alone or step % self._every:
             return
-        self._offer(name(OWN, step), Blocks.take(step, tree))
+        self._due = step
+        self._offer(self._name(OWN, step), Blocks.take(step, tree))
         if self._pulling:
             self._pulling.join()
         leaves = len(jax.tree.leaves(tree))
@@ -69,6 +72,10 @@ class Copies:
             target=self._pull, args=(step, leaves), name="copies", daemon=True
         )
         self._pulling.start()
+
+    def are_there(self) -> bool:
+        """Whether this node has what it keeps for others of the newest state that is copied."""
+        return not self._alone or self._newest >= self._due
 
     def close(self) -> None:
         """Fetches nothing any more."""
@@ -80,17 +87,21 @@ class Copies:
         for node in self._kept:
             parts = self._alone.get(node, [])
             peer = Peer(node, self._address_of[node])
-            wanted: list[Wanted] = [(name(OWN, step), leaf, box) for leaf, box in parts]
+            wanted: list[Wanted] = [(self._name(OWN, step), leaf, box) for leaf, box in parts]
             blocks = self._fetch(peer, step, wanted)
             if blocks is None:
                 return
             for (leaf, box), block in zip(parts, blocks, strict=True):
                 block.setflags(write=False)
                 found[leaf][box] = block
-        self._offer(name(KEPT, step), Blocks(step, tuple(found)))
+        self._offer(self._name(KEPT, step), Blocks(step, tuple(found)))
         with self._told:
-            self.newest = step
+            self._newest = step
             self._told.notify_all()
+
+    def _name(self, kind: str, step: int) -> str:
+        """The name that blocks of a step are offered under; those of two copies before had it."""
+        return f"{kind} {step // self._every % 2}"
 
     def _fetch(self, peer: Peer, step: int, wanted: list[Wanted]) -> list[np.ndarray] | None:
         """None if the peer was lost, or the generation is over."""
@@ -102,11 +113,6 @@ class Copies:
             except PeerFailed:
                 return None
         return None
-
-
-def name(kind: str, step: int) -> str:
-    """The name that blocks of a step are offered under; those of two steps before had it, too."""
-    return f"{kind} {step % 2}"
 
 
 def parts_alone(tree: Any, node_of: Callable[[jax.Device], int]) -> dict[int, list[Part]]:

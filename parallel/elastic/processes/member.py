@@ -258,15 +258,13 @@ def _compile(link: wire.Link, job: Job, rings: Rings, folder: Path, ahead: Seque
     while True:
         _, _, wanted = asked.get()
         for name in ahead if wanted.name is None else (wanted.name,):
-            path, seconds = program_path(folder, name, wanted.shape), 0.0
+            path = program_path(folder, name, wanted.shape)
             if not path.exists():
-                began = time.perf_counter()
                 portable = programs[name].prepare(wanted.shape)
                 partial = path.with_suffix(".partial")
                 partial.write_bytes(pickle.dumps(portable))
                 partial.rename(path)
-                seconds = time.perf_counter() - began
-            link.send(wire.Compiled(name, wanted.shape, seconds))
+            link.send(wire.Compiled(name, wanted.shape))
 
 
 def _hear(link: wire.Link, asked: "queue.PriorityQueue[Any]") -> None:

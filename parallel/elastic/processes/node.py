@@ -58,20 +58,24 @@ class Stored:
         self._name, self._folder, self._ask = name, folder, ask
 
     def is_prepared(self, shape: tuple[int, ...]) -> bool:
-        """The supervisor sees to it that smaller meshes are compiled for."""
-        return True
+        """See Program."""
+        return self._path(shape).exists()
 
     def prepare(self, shape: tuple[int, ...]) -> None:
-        """Nothing is left to do here."""
+        """Nothing is left to do here: the supervisor sees to it that smaller meshes are compiled
+        for.
+        """
 
     def on(self, mesh: Mesh) -> Callable[..., Any]:
         """See Program. Waits until it has been compiled."""
         shape = mesh.devices.shape
-        path = program_path(self._folder, self._name, shape)
-        if not path.exists():
+        if not self.is_prepared(shape):
             self._ask(wire.Want(self._name, shape))
-        portable: Portable = pickle.loads(path.read_bytes())
+        portable: Portable = pickle.loads(self._path(shape).read_bytes())
         return portable.on(mesh)
+
+    def _path(self, shape: tuple[int, ...]) -> Path:
+        return program_path(self._folder, self._name, shape)
 
 
 def program_path(folder: Path, name: str, shape: tuple[int, ...]) -> Path:
@@ -153,6 +157,7 @@ class ProcessCluster:
         self._plan: tuple[Fault, ...] = ()
         self._held: tuple[int, Any] | None = None
         self._sum = 0, 0  # of it
+        self._alone_s = 0.0  # that the last call took which concerned this node only
         self._copies: Copies | None = None
         self._counts = False  # the step at hand: what is left of it concerns this node only
         self._blocks: dict[str, Blocks] = {}
@@ -269,6 +274,7 @@ class ProcessCluster:
 
     def run(self, fn: Callable[..., Any], *args: Any, step: int) -> Any:
         """See Cluster. Waits for the results. What follows a commit fails by no other node."""
+        began, alone = time.monotonic(), self._counts
         dying = self._act("during", step)
         self._link.send(wire.At(step, "during"))
         with self._failing(step):
@@ -281,6 +287,8 @@ class ProcessCluster:
                 self._heard.wait_for(lambda: call.ended, GRACE_S)
             if not call.ended:
                 raise NodeFailure(step)
+            if alone:
+                self._alone_s = time.monotonic() - began
             return call.results()
 
     def commit(self, step: int, change: Any = None) -> None:
@@ -288,10 +296,8 @@ class ProcessCluster:
         self._commit = None
         copies = self._copies
         if change is not None and copies:
-            self._wait(
-                lambda: copies.newest >= step or self._leave > self._number, "", forever=True
-            )
-        self._link.send(wire.Vote(self._number, step, self._check(step, change)))
+            self._wait(lambda: copies.are_there() or self._leave > self._number, "", forever=True)
+        self._link.send(wire.Vote(self._number, step, self._check(step, change), self._alone_s))
         self._wait(lambda: self._commit is not None or self._leave > self._number, "", forever=True)
         if self._commit is None:
             raise NodeFailure(step)
@@ -476,6 +482,7 @@ class ProcessCluster:
     def _copies_of(self, form: wire.Form) -> Copies:
         return Copies(
             self.node,
+            self._limits.copy_every,
             keepers(form.formation.placement.groups),
             lambda device: form.nodes[device.process_index],
             {node: address for node, (address, _) in form.peers.items()},

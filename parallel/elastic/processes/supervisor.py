@@ -21,6 +21,7 @@ from parallel.elastic.membership import Members
 from parallel.elastic.processes import checksum, wire
 from parallel.elastic.processes.blocks import Blocks, Scattered, holders
 from parallel.elastic.processes.exchange import BlockServer, NotHeld, PeerFailed
+from parallel.elastic.processes.pace import Pace
 from parallel.elastic.processes.staff import Staff
 from parallel.elastic.processes.terms import Limits, Observer, Process, RunFailed
 from parallel.elastic.processes.world import Service
@@ -75,7 +76,6 @@ class Supervisor:
         found: Mapping[int, Process],
     ):
         self.rings = rings
-        self.compilations = 0
         self._office, self._staff = office, Staff(start, last_word)
         self._server, self._shapes, self._go_back = server, shapes, go_back
         self._found: wire.Found | None = None
@@ -96,6 +96,7 @@ class Supervisor:
         self._used: tuple[int, ...] = tuple(found)
         self._service: Service | None = None
         self._since = time.monotonic()  # of the phase, or the last step that counted
+        self._pace = Pace()
         self._took: list[float] = []  # seconds of the steps of this generation
         self._counted = len(found)  # steps of this run
         self._wanted = 0  # programs that somebody waits for
@@ -168,15 +169,15 @@ class Supervisor:
                     self._restore(node)
             case wire.Offered(step, offers):
                 self._save(node, step, offers)
-            case wire.Vote(number, step, check):
+            case wire.Vote(number, step, check, alone):
                 if (self._phase, number) == ("running", self._number):
                     node.voted, node.check = step, check
+                    self._pace.note(node.number, alone)
                     self._count(step)
             case wire.Want(name, shape):
                 self._wanted += 1
                 self._tell([wire.COMPILER], wire.Compile(name, shape))
-            case wire.Compiled(seconds=seconds):
-                self.compilations += seconds > 0
+            case wire.Compiled():
                 self._wanted, self._since = 0, time.monotonic()
             case wire.Note(what):
                 if self._taken_up:
@@ -328,6 +329,7 @@ class Supervisor:
             )
         for node in self._nodes.values():
             node.voted, node.at, node.check = -1, (-1, ""), None
+        self._pace.keep(self._used)
         self._phase, self._since, self._took = "running", time.monotonic(), []
         smaller = self.rings.shape(formation, fewer=1)
         if smaller:
@@ -347,6 +349,8 @@ class Supervisor:
             self._plan.remove(fault)
             self._away.discard(fault.node)
             self._observer.fault(fault)
+        for n, times in self._pace.slow().items():
+            self._observer.slow(step, n, times)
         now = time.monotonic()
         self._took.append(now - self._since)
         self._since, self._due = now, None

@@ -74,16 +74,20 @@ class Observer:
     def differed(self, step: int) -> None:
         """Replicas differed in a step, and it cannot be said which of them is wrong."""
 
+    def slow(self, step: int, node: int, times: float) -> None:
+        """A node takes so many times as long as the others for what each does alone."""
+
     def note(self, what: Any) -> None:
         """What a node has to tell; all nodes of a mesh may tell the same."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """Seconds that something may take; how often a node may fail, and how often nodes compare."""
+    """Seconds that something may take; how often it may fail; how often nodes compare and copy."""
 
     returns: int = 3  # a node that was lost more often, with no plan to ask for it, stays away
     compare_every: int = 1  # steps, after which replicas compare checksums of what they hold
+    copy_every: int = 1  # steps, after which what one node alone holds is copied to a neighbour
 
     silence: float = 10.0  # of a process that is alive
     orphaned: float = 60.0  # that a node waits for a supervisor to be started again

@@ -86,6 +86,7 @@ class Vote(NamedTuple):
     number: int
     step: int
     check: Check | None  # if replicas compare in this step
+    alone: float  # seconds that the node took for what it last did alone
 
 
 class Want(NamedTuple):
@@ -114,7 +115,6 @@ class Compiled(NamedTuple):
 
     name: str
     shape: tuple[int, ...]
-    seconds: float  # 0 if it was there before
 
 
 # -- from the supervisor to a process

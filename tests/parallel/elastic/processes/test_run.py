@@ -90,6 +90,12 @@ def test_a_node_with_a_wrong_bit_in_its_state_is_named_and_stays_away(tmp_path):
     assert notes.recoveries == [(3, [1], [], "replica", 0)]
 
 
+def test_a_slow_node_is_named(tmp_path):
+    notes = counting.on_processes("", tmp_path, [(3, 1, "drag")])
+    assert notes.sums == counting.expected()
+    assert notes.causes == [(3, "slow")]
+
+
 def test_where_two_replicas_differ_the_step_is_done_again(tmp_path):
     notes = counting.on_processes("", tmp_path, [(1, 3, "err")])
     assert notes.sums == counting.expected()
