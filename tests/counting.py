@@ -5,6 +5,7 @@ nodes. Each node can be told to misbehave, once.
 import functools
 import os
 import random
+import re
 import signal
 import time
 from pathlib import Path
@@ -146,6 +147,8 @@ def _do(deed: str) -> None:
     match deed:
         case "stop":
             os.kill(os.getpid(), signal.SIGSTOP)
+        case "freeze":  # no thread of this process gets on
+            re.match("(a+)+$", "a" * 99 + "b")
         case "sleep":  # the heartbeats go on
             time.sleep(3600)
         case "crash":

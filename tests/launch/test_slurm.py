@@ -66,7 +66,7 @@ NODE = "NodeName=n{i} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=2 
 
 
 class Slurm:
-    """A cluster of one's own, all on 127.0.0.1. Whatever belongs to it has its name in SLURM_CONF."""
+    """A cluster of one's own, on 127.0.0.1. Whatever belongs to it has its SLURM_CONF."""
 
     def __init__(self, folder: Path):
         self.folder, conf = folder, folder / "slurm.conf"

@@ -1,0 +1,96 @@
+"""Nodes that somebody else starts: they come when they can, and come again when they have ended."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import counting
+import pytest
+from threads import left_behind
+
+from parallel.elastic.processes import Meeting, RunFailed
+
+ROOT = Path(__file__).parents[4]
+NODE = """\
+from parallel.elastic.processes import Meeting, take_part
+take_part({node}, Meeting(("127.0.0.1", {port}), b"a key"), 60)
+"""
+
+
+@pytest.fixture
+def meeting():
+    before = set(threading.enumerate())
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    yield Meeting(("127.0.0.1", port), b"a key")
+    assert left_behind(before) == []
+
+
+@pytest.fixture
+def come(meeting, tmp_path):
+    """Starts nodes, each again as often as it fails; its exit codes are in a file."""
+    loops = []
+
+    def begin(*nodes: int) -> None:
+        environment = os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": f"{ROOT}:{ROOT}/tests"}
+        for node in nodes:
+            program = NODE.format(node=node, port=meeting.address[1])
+            loop = f"until {sys.executable} -c '{program}'; do echo $? >> codes-{node}; done"
+            loops.append(
+                subprocess.Popen(
+                    ["bash", "-c", loop],
+                    cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL,
+                    start_new_session=True,
+                )
+            )  # fmt: skip
+
+    yield begin
+    for loop in loops:
+        if loop.poll() is None:
+            os.killpg(loop.pid, signal.SIGKILL)
+        loop.wait(timeout=10)
+
+
+def codes(folder: Path, node: int) -> list[int]:
+    path = folder / f"codes-{node}"
+    return list(map(int, path.read_text().split())) if path.exists() else []
+
+
+def test_nodes_come_from_elsewhere_and_come_again(meeting, come, tmp_path):
+    come(*range(counting.NODES))
+    notes = counting.on_processes("", tmp_path, [(1, 3, "crash")], meeting=meeting)
+    assert notes.sums == counting.expected()
+    assert notes.recoveries[0] == (3, [1], [], "replica", 0)
+    assert notes.causes == [(1, "its connection ended")]
+    assert codes(tmp_path, 1)[0] == 128 + signal.SIGSEGV
+
+
+def test_a_process_that_stands_still_is_cut_off_and_ends_by_itself(meeting, come, tmp_path):
+    come(*range(counting.NODES))
+    notes = counting.on_processes("", tmp_path, [(1, 3, "freeze")], meeting=meeting)
+    assert notes.sums == counting.expected()
+    ((node, cause),) = notes.causes
+    assert node == 1 and re.fullmatch("it was silent for [0-9]+ s", cause)
+    until = time.monotonic() + 30
+    while 128 + signal.SIGALRM not in codes(tmp_path, 1):
+        assert time.monotonic() < until, "it still stands"
+        time.sleep(0.1)
+
+
+def test_a_node_that_nobody_waits_for_is_sent_away(meeting, come, tmp_path):
+    come(*range(counting.NODES), counting.NODES)
+    assert counting.on_processes("", tmp_path, meeting=meeting).sums == counting.expected()
+
+
+def test_a_run_that_waits_for_nodes_can_be_stopped(meeting, come, tmp_path):
+    def started(supervisor):
+        threading.Timer(1.0, lambda: supervisor.stop("enough")).start()
+
+    with pytest.raises(RunFailed, match="enough"):
+        counting.on_processes("", tmp_path, meeting=meeting, started=started)
