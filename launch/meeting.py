@@ -8,12 +8,7 @@ KEY = "STEPJAX_KEY"  # in the environment: a command line can be read by everybo
 
 
 def at(address: str) -> Meeting:
-    """The meeting at HOST:PORT. Raises ValueError, in one sentence.
-
-    >>> os.environ[KEY] = "something long that nobody guesses"
-    >>> at("10.0.0.1:8476").address
-    ('10.0.0.1', 8476)
-    """
+    """The meeting at HOST:PORT. Raises ValueError, in one sentence."""
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
         raise ValueError(f"--address={address!r}: HOST:PORT of the supervisor is wanted.")

@@ -75,7 +75,8 @@ class Machines:
         found = subprocess.run(
             self.on(i, "ss", "-Hltn"), check=True, capture_output=True, text=True
         )
-        return {line.split()[3].rpartition(":")[0] for line in found.stdout.splitlines()}
+        hosts = (line.split()[3].rpartition(":")[0] for line in found.stdout.splitlines())
+        return {host.removeprefix("[::ffff:").removesuffix("]") for host in hosts}
 
 
 @pytest.fixture
