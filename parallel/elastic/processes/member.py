@@ -10,6 +10,7 @@ by `take_part`, and only the compiling process is started here.
 
 import contextlib
 import dataclasses
+import gc
 import math
 import multiprocessing
 import os
@@ -82,6 +83,7 @@ class Member:
         if self.number == wire.COMPILER:
             _compile(self._line, job, rings, self._folder, ahead)
             return
+        gc.freeze()  # leaving a world collects garbage: of what comes from here on
         cluster = ProcessCluster(
             self.number,
             self._line,
