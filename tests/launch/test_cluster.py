@@ -1,15 +1,25 @@
 """What is written for a cluster: whole, with the settings of the command line, and well-formed."""
 
+import json
 import re
 import subprocess
 import sys
 
 import pytest
-from tiny_command import ROOT
+from tiny_command import ALONE, FAST, LIMIT, ROOT
 
 from launch import cluster
 
 SETTINGS = ["--config=configs/tiny.py", "--config.faults=lose 1 before 2; back 1 before 4"]
+GCLOUD = """\
+#!/usr/bin/env bash
+for word; do
+  case $word in
+    describe) echo 127.0.0.1; exit ;;
+    --command=*) cd "$HOSTS"; exec bash -c "${word#--command=}" ;;
+  esac
+done
+"""
 
 
 def written(*arguments: str) -> subprocess.CompletedProcess:
@@ -63,3 +73,25 @@ def test_a_jobset_is_one_by_its_schema(tmp_path):
     for part in jobset["spec"]["replicatedJobs"]:
         job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "a"}}
         validator.validate(job | part["template"], "1.30", strict=True)
+
+
+@pytest.mark.slow
+def test_the_script_for_tpu_hosts_trains_where_gcloud_only_does_what_it_is_told(tmp_path):
+    clone, program = tmp_path / "stepjax", tmp_path / "gcloud"
+    clone.mkdir()
+    for path in ROOT.iterdir():
+        (clone / path.name).symlink_to(path)
+    (clone / ".venv").symlink_to(sys.prefix)
+    program.write_text(GCLOUD)
+    program.chmod(0o755)
+    workdir = tmp_path / "o'brian's run"
+    settings = [*ALONE[3:], "--config.steps=3"]
+    script = cluster.job(cluster.KINDS["tpu"], settings, 2, workdir)
+    environment = FAST | {"TPU": "a", "ZONE": "b", "HOSTS": str(tmp_path)}
+    done = subprocess.run(
+        ["bash", "-c", script],
+        env=environment | {"PATH": f"{tmp_path}:{FAST['PATH']}"}, timeout=LIMIT,
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads((workdir / "result.json").read_text())["steps"] == 3
