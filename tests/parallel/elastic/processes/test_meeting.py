@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import counting
@@ -34,14 +35,16 @@ def meeting():
 
 @pytest.fixture
 def come(meeting, tmp_path):
-    """Starts nodes, each again as often as it fails; its exit codes are in a file."""
+    """Starts nodes, each again as often as it fails, or once; its exit codes are in a file."""
     loops = []
 
-    def begin(*nodes: int) -> None:
+    def begin(*nodes: int, once: bool = False) -> None:
         environment = os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": f"{ROOT}:{ROOT}/tests"}
         for node in nodes:
             program = NODE.format(node=node, port=meeting.address[1])
-            loop = f"until {sys.executable} -c '{program}'; do echo $? >> codes-{node}; done"
+            last = "break; " if once else ""
+            told = f"echo $? >> codes-{node}; {last}"
+            loop = f"until {sys.executable} -c '{program}'; do {told}done"
             loops.append(
                 subprocess.Popen(
                     ["bash", "-c", loop],
@@ -60,6 +63,13 @@ def come(meeting, tmp_path):
 def codes(folder: Path, node: int) -> list[int]:
     path = folder / f"codes-{node}"
     return list(map(int, path.read_text().split())) if path.exists() else []
+
+
+def wait_for(nodes: Iterable[int], folder: Path) -> None:
+    """Until all of them have failed, or long enough."""
+    until = time.monotonic() + 30
+    while not all(codes(folder, node) for node in nodes) and time.monotonic() < until:
+        time.sleep(0.1)
 
 
 def test_nodes_come_from_elsewhere_and_come_again(meeting, come, tmp_path):
@@ -84,8 +94,18 @@ def test_a_process_that_stands_still_is_cut_off_and_ends_by_itself(meeting, come
 
 
 def test_a_node_that_nobody_waits_for_is_sent_away(meeting, come, tmp_path):
-    come(*range(counting.NODES), counting.NODES)
-    assert counting.on_processes("", tmp_path, meeting=meeting).sums == counting.expected()
+    """One of a number that the run does not have, for which the others have waited to begin."""
+    stranger = counting.NODES
+
+    def begin():
+        wait_for([stranger], tmp_path)
+        come(*range(counting.NODES))
+
+    come(stranger)
+    started = threading.Thread(target=begin).start
+    notes = counting.on_processes("", tmp_path, meeting=meeting, started=lambda _: started())
+    assert notes.sums == counting.expected()
+    assert codes(tmp_path, stranger)[0] == 1
 
 
 def test_a_run_that_waits_for_nodes_can_be_stopped(meeting, come, tmp_path):
@@ -94,3 +114,20 @@ def test_a_run_that_waits_for_nodes_can_be_stopped(meeting, come, tmp_path):
 
     with pytest.raises(RunFailed, match="enough"):
         counting.on_processes("", tmp_path, meeting=meeting, started=started)
+
+
+def test_a_run_that_has_begun_and_waits_for_nodes_can_be_stopped(meeting, come, tmp_path):
+    """The one that is left saves what it has."""
+    lost = [0, 1, 3, 4]
+
+    def stop(supervisor):
+        wait_for(lost, tmp_path)
+        supervisor.stop("enough")
+
+    def started(supervisor):
+        threading.Thread(target=stop, args=[supervisor]).start()
+
+    come(*range(counting.NODES), once=True)
+    deeds = [(node, 3, "crash") for node in lost]
+    with pytest.raises(RunFailed, match="no ring can be formed of the nodes that are left, .2."):
+        counting.on_processes("", tmp_path, deeds, meeting=meeting, started=started)
