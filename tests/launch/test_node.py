@@ -35,10 +35,12 @@ def test_a_node_without_a_number_is_told_so():
     assert "--node=''" in refused("--address=127.0.0.1:8476")
 
 
-@pytest.mark.parametrize("address", ["", "8476", ":8476", "host:", "host:0", "host:65536", "a:b"])
+@pytest.mark.parametrize(
+    "address", ["", "8476", ":8476", "host:", "host:0", "host:65536", "a:b", "0.0.0.0:8476"]
+)
 def test_an_address_has_a_host_and_a_port(address, monkeypatch):
     monkeypatch.setenv(meeting.KEY, KEY)
-    with pytest.raises(ValueError, match="HOST:PORT of the supervisor is wanted"):
+    with pytest.raises(ValueError, match="HOST:PORT by which others reach the"):
         meeting.at(address)
 
 

@@ -217,8 +217,10 @@ def test_a_host_dies_and_the_job_ends_with_the_losses_of_emulated_nodes(job, emu
     assert trajectory(job.workdir) == emulated
 
 
-def test_before_its_time_is_over_a_job_saves_and_the_same_file_goes_on(job, emulated):
-    job.slurm.ask("scancel", "--batch", "--signal=TERM", job.number)  # as SLURM does by itself
+@pytest.mark.parametrize("whom", ["--batch", "--full"], ids=["its script", "all processes"])
+def test_a_job_that_is_told_to_end_saves_and_the_same_file_goes_on(whom, job, emulated):
+    """As SLURM tells it before its time is over, or where it makes room for another."""
+    job.slurm.ask("scancel", whom, "--signal=TERM", job.number)
     assert job.end() == ("FAILED", "130:0"), job.said()
     assert "the same command goes on from here" in job.said()
     job.submit()

@@ -187,6 +187,8 @@ class Supervisor:
         if hello.node not in self._processes:  # nobody waits for it, or not any more
             line.close()
             return
+        if self._phase == "waiting":
+            self._since = time.monotonic()  # from now on it must get ready
         node = Node(hello.node, line, hello.blocks, time.monotonic())
         self._nodes[node.number] = self._of_line[line] = node
         self._arrivals[node.number] = self._arrivals.get(node.number, 0) + 1

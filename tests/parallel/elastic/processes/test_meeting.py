@@ -1,5 +1,6 @@
 """Nodes that somebody else starts: they come when they can, and come again when they have ended."""
 
+import functools
 import os
 import re
 import signal
@@ -15,7 +16,7 @@ import counting
 import pytest
 from threads import left_behind
 
-from parallel.elastic.processes import Meeting, RunFailed
+from parallel.elastic.processes import Limits, Meeting, RunFailed
 
 ROOT = Path(__file__).parents[4]
 NODE = """\
@@ -106,6 +107,14 @@ def test_a_node_that_nobody_waits_for_is_sent_away(meeting, come, tmp_path):
     notes = counting.on_processes("", tmp_path, meeting=meeting, started=lambda _: started())
     assert notes.sums == counting.expected()
     assert codes(tmp_path, stranger)[0] == 1
+
+
+def test_nodes_may_come_long_after_the_supervisor(meeting, come, tmp_path, monkeypatch):
+    """Longer after it than one may take that has come, until it is ready."""
+    monkeypatch.setattr(counting, "Limits", functools.partial(Limits, start=5.0))
+    late = threading.Timer(7.0, come, range(counting.NODES))
+    late.start()
+    assert counting.on_processes("", tmp_path, meeting=meeting).sums == counting.expected()
 
 
 def test_a_run_that_waits_for_nodes_can_be_stopped(meeting, come, tmp_path):
