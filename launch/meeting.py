@@ -8,15 +8,12 @@ KEY = "STEPJAX_KEY"  # in the environment: a command line can be read by everybo
 
 
 def at(address: str) -> Meeting:
-    """The meeting at HOST:PORT. Raises ValueError, in one sentence.
-
-    >>> os.environ[KEY] = "something long that nobody guesses"
-    >>> at("10.0.0.1:8476").address
-    ('10.0.0.1', 8476)
-    """
+    """The meeting at HOST:PORT. Raises ValueError, in one sentence."""
     host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
-        raise ValueError(f"--address={address!r}: HOST:PORT of the supervisor is wanted.")
+    if host in ("", "0.0.0.0") or not port.isdecimal() or not 0 < int(port) < 1 << 16:
+        raise ValueError(
+            f"--address={address!r}: HOST:PORT by which others reach the supervisor is wanted."
+        )
     if len(key := os.environ.get(KEY, "")) < 16:
         raise ValueError(
             f"the environment variable {KEY} holds {len(key)} characters, and at least 16 are "

@@ -7,6 +7,7 @@ import functools
 import json
 import os
 import random
+import re
 import signal
 import sys
 import time
@@ -198,6 +199,8 @@ def _do(deed: str, x) -> None:
             time.sleep(0.4)
         case "stop":
             os.kill(os.getpid(), signal.SIGSTOP)
+        case "freeze":  # no thread of this process gets on
+            re.match("(a+)+$", "a" * 99 + "b")
         case "sleep":  # the heartbeats go on
             time.sleep(3600)
         case "crash":

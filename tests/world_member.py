@@ -34,8 +34,8 @@ def close():
     state.pop("service").close()
 
 
-def join(address, rank, num_ranks, local_devices=2, limit_s=20):
-    ranks = world.join(address, rank, num_ranks, local_devices, limit_s)
+def join(address, rank, num_ranks, local_devices=2, limit_s=20, host="127.0.0.1"):
+    ranks = world.join(address, rank, num_ranks, local_devices, limit_s, host)
     state["mesh"] = stand_in((num_ranks, 1, local_devices), [d for row in ranks for d in row])
     return [[d.id for d in row] for row in ranks]
 
@@ -77,6 +77,11 @@ def leave():
 
 def free(address):
     world.free(address)
+
+
+def hosts():
+    """The addresses under which anything listens in this process."""
+    return sorted({host for host, _ in world._listeners()})
 
 
 def talk():

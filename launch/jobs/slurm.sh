@@ -21,10 +21,12 @@ export STEPJAX_KEY=$("$PYTHON" -c 'import secrets; print(secrets.token_hex(32))'
 export STEPJAX_ADDRESS=$(hostname):$((12000 + SLURM_JOB_ID % 20000))
 
 # A node on every host, this one included, with all of its cores. It is started again as often as it
-# ends before the run does. SLURM does not give a host back to a running job.
+# ends before the run does. SLURM does not give a host back to a running job. SIGTERM is for the
+# supervisor, which needs the nodes to save.
 srun --overlap --no-kill --kill-on-bad-exit=0 --cpu-bind=none \
   --output=@WORKDIR@/logs/node-%t.log --open-mode=append \
-  bash -c 'until "$PYTHON" -m launch.node --address="$STEPJAX_ADDRESS" --node="$SLURM_PROCID"
+  bash -c 'trap "" TERM
+           until "$PYTHON" -m launch.node --address="$STEPJAX_ADDRESS" --node="$SLURM_PROCID"
            do sleep 5; done' &
 
 # The supervisor takes the place of this script: signals reach it, and its end is that of the job.

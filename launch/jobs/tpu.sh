@@ -15,12 +15,12 @@ key=$(python3 -c 'import secrets; print(secrets.token_hex(32))')
 address=$(gcloud compute tpus tpu-vm describe "$TPU" --zone="$ZONE" \
   --format='value(networkEndpoints[0].ipAddress)'):8476
 
-# A node is started again as often as it ends before the run does.
+# A node is started again as often as it ends before the run does. Should the supervisor end without
+# having begun, these loops are left on the hosts, and do no harm: the next run has another key.
 for node in {0..@LAST@}; do
   on_host "$node" "until .venv/bin/python -m launch.node --address=$address --node=$node
                    do sleep 5; done" <<<"$key" &
 done
-trap 'kill $(jobs -p) 2>/dev/null' EXIT
 
 # The supervisor, on the first host, where SIGTERM makes it save and end; then the nodes end, too.
 # This file, once more, goes on from there.

@@ -66,7 +66,7 @@ NODE = "NodeName=n{i} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=2 
 
 
 class Slurm:
-    """A cluster of one's own, all on 127.0.0.1. Whatever belongs to it has its name in SLURM_CONF."""
+    """A cluster of one's own, on 127.0.0.1. Whatever belongs to it has its SLURM_CONF."""
 
     def __init__(self, folder: Path):
         self.folder, conf = folder, folder / "slurm.conf"
@@ -217,8 +217,10 @@ def test_a_host_dies_and_the_job_ends_with_the_losses_of_emulated_nodes(job, emu
     assert trajectory(job.workdir) == emulated
 
 
-def test_before_its_time_is_over_a_job_saves_and_the_same_file_goes_on(job, emulated):
-    job.slurm.ask("scancel", "--batch", "--signal=TERM", job.number)  # as SLURM does by itself
+@pytest.mark.parametrize("whom", ["--batch", "--full"], ids=["its script", "all processes"])
+def test_a_job_that_is_told_to_end_saves_and_the_same_file_goes_on(whom, job, emulated):
+    """As SLURM tells it before its time is over, or where it makes room for another."""
+    job.slurm.ask("scancel", whom, "--signal=TERM", job.number)
     assert job.end() == ("FAILED", "130:0"), job.said()
     assert "the same command goes on from here" in job.said()
     job.submit()

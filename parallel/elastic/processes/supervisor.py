@@ -196,6 +196,8 @@ class Supervisor:
         if hello.node not in self._staff.numbers:  # nobody waits for it, or not any more
             line.close()
             return
+        if self._phase == "waiting":
+            self._since = time.monotonic()  # from now on it must get ready
         node = Node(hello.node, line, hello.blocks, time.monotonic())
         self._nodes[node.number] = self._of_line[line] = node
         self._arrivals[node.number] = hello.came

@@ -211,3 +211,12 @@ def test_equal_runs_have_equal_identities(tmp_path, recipe):
         take_up(tmp_path / name, recipe)
     first, second = ((tmp_path / name / "identity.json").read_text() for name in ("a", "b"))
     assert first == second and set(numerics.facts()) < set(json.loads(first))
+
+
+def test_a_node_that_would_calculate_otherwise_is_refused(tmp_path, recipe, monkeypatch):
+    take_up(tmp_path, recipe)
+    identity.check_here(tmp_path)
+    facts = numerics.facts() | {"machine.cpu": "x86_64 avx"}
+    monkeypatch.setattr(numerics, "facts", lambda: facts)
+    with pytest.raises(ValueError, match="machine.cpu is 'x86_64 avx' on this node, and 'x86_64 "):
+        identity.check_here(tmp_path)

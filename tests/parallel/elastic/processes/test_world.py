@@ -158,8 +158,8 @@ def service():
     """Makes services, and closes all of them with the test."""
     services = []
 
-    def make(num_ranks):
-        services.append(Service(num_ranks))
+    def make(num_ranks, **options):
+        services.append(Service(num_ranks, **options))
         return services[-1].address
 
     yield make
@@ -252,6 +252,18 @@ def test_what_needs_a_lost_service_can_be_given_up(start, service, lost):
     every(members, "leave")
     meet(members, service(2))
     assert every(members, "step") == [6.0] * 2
+
+
+def test_members_of_several_machines_listen_where_they_are_told_and_nowhere_else(start, service):
+    """All of 127.0.0.0/8 leads to this machine, and each address stands for one."""
+    members, address = start(2), service(2, host="127.0.0.4")
+    assert address.startswith("127.0.0.4:")
+    for rank, member in enumerate(members):
+        member.tell("join", address, rank, 2, 2, 20, f"127.0.0.{rank + 2}")
+    assert all("result" in member.answer("join") for member in members)
+    assert every(members, "step") == [6.0] * 2
+    relay = "127.0.0.1"  # of JAX's client, within each process
+    assert every(members, "hosts") == [[relay, "127.0.0.2"], [relay, "127.0.0.3"]]
 
 
 def test_a_world_that_does_not_become_complete_can_be_given_up(start, service):
