@@ -144,7 +144,7 @@ def on_processes(plan: str, folder: Path, deeds=(), job=COUNTING, **options) -> 
     Args:  deeds: (node, step, what it does there, once), see `_do`.
     """
     work = functools.partial(_work, folder, tuple(deeds), job)
-    limits, notes = Limits(silence=5.0, first_step=20.0, slowest=5.0), Notes()
+    limits, notes = Limits(silence=5.0, orphaned=20.0, first_step=20.0, slowest=5.0), Notes()
     plan = FaultPlan.parse(plan)
     launch(work, RINGS, plan, folder, Counting.shapes, start, notes, limits, **options)
     return notes

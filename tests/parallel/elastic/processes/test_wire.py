@@ -19,8 +19,8 @@ def office():
 def test_who_comes_is_told_what_to_do_and_heard(office):
     with connected(office.address, KEY, 5) as line:
         assert line.receive() == "what there is to do"
-        line.send(Hello(3, ("127.0.0.1", 1)))
-        assert office.arrived.get(timeout=5)[1] == Hello(3, ("127.0.0.1", 1))
+        line.send(Hello(3, ("127.0.0.1", 1), came=1))
+        assert office.arrived.get(timeout=5)[1] == Hello(3, ("127.0.0.1", 1), came=1)
     assert office.arrived.get(timeout=5)[1] is None
 
 
@@ -61,7 +61,7 @@ def test_an_address_that_cannot_be_had_is_one_sentence(office):
 def test_both_ends_notice_a_machine_that_acknowledges_nothing(office):
     with connected(office.address, KEY, 5) as line:
         line.receive()
-        line.send(Hello(0, ("", 0)))
+        line.send(Hello(0, ("", 0), came=1))
         there, _ = office.arrived.get(timeout=5)
         for end in (line, there):
             limit = end._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
