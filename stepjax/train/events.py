@@ -46,6 +46,7 @@ class Start(Event):
     plan: str  # the faults to come, as text
     resumed: bool
     steps_lost: int  # that an earlier process had done, and that are done again
+    began: float | None = None  # when `train` was called, in seconds since the epoch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +61,14 @@ class Generation(Event):
     devices: int  # in rings
     switched: int  # bundles
     switch_seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Compiled(Event):
+    """The run has waited for a program, which was compiled or loaded."""
+
+    program: str
+    seconds: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +93,22 @@ class Recovery(Event):
 
 
 @dataclasses.dataclass(frozen=True)
+class Undone(Event):
+    """Step `step` was done at `time`, and has to be done again: its line was dropped."""
+
+    seconds: float  # as in the line, without those in which it waited
+
+
+@dataclasses.dataclass(frozen=True)
+class Held(Event):
+    """The run has waited for the state before step `step` to be saved; much of that is done beside
+    the steps.
+    """
+
+    seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
 class Checkpoint(Event):
     """The state before step `step` was saved."""
 
@@ -105,6 +130,7 @@ class Evaluation(Event):
     wer: float | None
     cer: float | None
     loss: float | None
+    seconds: float = 0.0  # of an earlier version they are not known
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,12 +155,14 @@ class StepLine:
     loss_audio: float | None
     grad_norm: float | None
     tokens: int  # with a loss
-    seconds: float
+    seconds: float  # without recovering, evaluating and saving
     tokens_per_second: float | None
     devices: int
     generation: int
     learning_rate: float
     sample_ids_hash: str
+    waited: float = 0.0  # of `seconds`: until the batch was there
+    time: float | None = None  # when it was done, in seconds since the epoch
 
 
 def record(line: Event | StepLine) -> Record:

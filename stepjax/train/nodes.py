@@ -188,4 +188,6 @@ def _key(what: events.Event | events.StepLine) -> tuple[Any, ...]:
         return type(what), -1, what.generation  # some of its nodes come from another step
     if isinstance(what, events.Recovery):
         return type(what), what.step, what.generation
+    if isinstance(what, events.Compiled):
+        return type(what), what.step, what.program
     return type(what), what.step

@@ -14,6 +14,7 @@ from stepjax.train.events import (
     parse_event,
     parse_step,
 )
+from stepjax.train.goodput import goodput
 from stepjax.train.jsonl import read
 
 
@@ -32,6 +33,7 @@ class Numbers:
     recovery_seconds: tuple[float, ...]
     samples_lost: int | None = None  # None where it is not known which samples each step had
     samples_repeated: int | None = None
+    goodput: dict[str, float] | None = None  # see `stepjax.train.goodput`
 
 
 def summary(
@@ -75,4 +77,5 @@ def counts(lines: Sequence[StepLine], events: Sequence[Event]) -> Numbers:
         generations=sum(isinstance(event, Generation) for event in events),
         steps_lost=sum(event.steps_lost for event in (*starts, *recoveries)),
         recovery_seconds=tuple(recovery.seconds for recovery in recoveries),
+        goodput=goodput(lines, events),
     )

@@ -73,6 +73,7 @@ def test_a_summary_by_hand(tmp_path):
         "recovery_seconds": [0.5, 1.5, 0.25],
         "samples_lost": 0,
         "samples_repeated": 0,
+        "goodput": None,
     }
 
 
