@@ -211,13 +211,20 @@ class PlacementTime(Experiment):
 class Goodput(TraceExperiment):
     job_scales: tuple[float, ...]
     recovery: goodput.Recovery
+    measured: str  # a file
 
     def run(self) -> Result:
-        trace = self.trace.read()
+        trace, recovery, notes = self.trace.read(), self.recovery, ()
+        if self.measured:
+            recovery = goodput.measured(self.measured, recovery)
+            notes = (
+                f"As {self.measured} measured, a step takes {recovery.step:.3g} s and a rebuild "
+                f"{recovery.rebuild:.3g} s.",
+            )
         jobs = (self.names, self.tensor, self.job_scales)
         draws = (self.draws, self.seed)
-        rows = goodput.goodput(self.cluster, trace, *jobs, self.recovery, *draws)
-        return Result(rows, about(trace))
+        rows = goodput.goodput(self.cluster, trace, *jobs, recovery, *draws)
+        return Result(rows, about(trace) + notes)
 
 
 @dataclass(frozen=True)
