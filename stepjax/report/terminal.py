@@ -22,6 +22,7 @@ from stepjax.train.events import (
     Event,
     Generation,
     Recovery,
+    Skipped,
     Start,
     StepLine,
     Stop,
@@ -96,6 +97,8 @@ class Terminal:
                 wiring = self._wiring(self._generations[event.generation])
                 line = f"{recovery_line(event)}: {wiring}, back in {words.seconds(event.seconds)}"
                 line += f" ({event.cause})" if event.cause else ""
+            case Skipped():
+                line = f"skipped step {event.step}: its loss or gradient is not finite"
             case Checkpoint():
                 line = f"saved step {event.step} in {words.seconds(event.seconds)}"
             case Damaged():

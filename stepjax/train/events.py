@@ -93,6 +93,11 @@ class Recovery(Event):
 
 
 @dataclasses.dataclass(frozen=True)
+class Skipped(Event):
+    """The loss or the gradient of step `step` is not finite; it left the state as it was."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Undone(Event):
     """Step `step` was done at `time`, and has to be done again: its line was dropped."""
 
@@ -147,7 +152,9 @@ class End(Event):
 
 @dataclasses.dataclass(frozen=True)
 class StepLine:
-    """A line of metrics.jsonl. A loss is None where the batch has no token of its kind."""
+    """A line of metrics.jsonl. A loss is None where the batch has no token of its kind, and where
+    it is not finite; the norm of the gradient is None where the step was skipped.
+    """
 
     step: int
     loss: float | None

@@ -6,7 +6,7 @@ the parts add up to the wall time of all processes of the run, each from its cal
 last line; the time between two processes is not part of it.
 
     stepping    steps that count
-    repeating   steps that had to be done again, after going back to a checkpoint: the first time
+    repeating   steps whose work was lost by going back to a checkpoint; done again, they count
     compiling   the run waited for programs that were compiled or loaded
     saving      the run waited for its state to be saved; what is written beside the steps is free
     recovering  from the step that failed until it began on the next mesh, with its programs

@@ -176,13 +176,15 @@ def run(
                 with journal.held(n):
                     store.note_saved(wait=True)
                 return dataclasses.asdict(score)
+            if measured.grad_norm is None:
+                journal.event(events.Skipped(n))
             journal.step(
                 n,
                 measured,
-                took["waiting"] + took["stepping"],
-                took["waiting"],
-                runtime.generation,
-                learning_rate=float(rate(n)),
+                seconds=took["waiting"] + took["stepping"],
+                waited=took["waiting"],
+                generation=runtime.generation,
+                learning_rate=float(rate(n - measured.skipped)),  # the optimizer saw no others
                 sample_ids_hash=feed.at(n).sample_ids_hash,
             )
             n += 1

@@ -129,6 +129,7 @@ class Desk(Observer):
         self._causes: list[str] = []
         self._saver = ThreadPoolExecutor(1, thread_name_prefix="saver")
         self._saving: dict[int, Future[State]] = {}  # by step
+        self._offered = 0  # the step of which the state was offered last
 
     def __enter__(self) -> "Desk":
         return self
@@ -146,12 +147,14 @@ class Desk(Observer):
 
     def save(self, step: int, whole: Callable[[], State]) -> None:
         """See Observer."""
+        self._offered = step
         self._saving[step] = self._saver.submit(whole)
         self._see_to_saving()
 
     def wait(self) -> None:
         """See Observer."""
-        self._see_to_saving(wait=True)
+        with self._journal.held(self._offered):
+            self._see_to_saving(wait=True)
 
     def note(self, what: events.Event | events.StepLine) -> None:
         """See Observer."""

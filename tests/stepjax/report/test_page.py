@@ -349,6 +349,12 @@ def test_the_verdict_knows_how_a_run_ended(tmp_path, last, words):
     assert story.verdict(story.load(tmp_path)).startswith(words)
 
 
+def test_the_verdict_knows_of_skipped_steps(workdir):
+    write_result(workdir, skipped_steps=2)
+    skipped = ", 2 steps without a finite loss and gradient were skipped, and no sample was lost"
+    assert skipped in story.verdict(story.load(workdir))
+
+
 def test_the_page_tells_where_the_time_went(workdir):
     result = json.loads((workdir / "result.json").read_text())
     _, page = written(workdir)

@@ -19,6 +19,7 @@ from stepjax.train.events import (
     Held,
     Injected,
     Recovery,
+    Skipped,
     Start,
     StepLine,
     Stop,
@@ -201,7 +202,7 @@ def test_every_event_has_words_or_none_on_purpose(kind):
     """A new kind of event needs a line in this test's table, and so a thought about its words."""
     silent = (Injected, Generation, Recovery)  # a recovery tells what the other two began
     silent += (Compiled, Held, Undone)  # the account at the end tells their sums
-    rare = Damaged(20, "a file is missing", restored=10), Stop(3, reason="interrupted")
+    rare = Damaged(20, "a file is missing", restored=10), Stop(3, "interrupted"), Skipped(4)
     examples = {type(record): record for record in (*RUN, *rare)}
     if kind not in silent:
         assert len(shown([examples[kind]])) == 1

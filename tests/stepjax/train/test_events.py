@@ -16,6 +16,7 @@ from stepjax.train.events import (
     Held,
     Injected,
     Recovery,
+    Skipped,
     Start,
     StepLine,
     Stop,
@@ -49,6 +50,7 @@ LINES = {  # as it stands in the file -> what it is
     '"steps_lost": 0, "cause": "node 3: gone"}': Recovery(
         2, 1, (3,), (), {"notice": None, "state": 0.5}, 0.5, "replica", 0, "node 3: gone", time=9.5
     ),
+    '{"event": "skipped", "step": 4, "time": 9.5}': Skipped(4, time=9.5),
     '{"event": "undone", "step": 4, "time": 9.5, "seconds": 0.5}': Undone(4, 0.5, time=9.5),
     '{"event": "held", "step": 3, "time": 9.5, "seconds": 0.25}': Held(3, 0.25, time=9.5),
     '{"event": "checkpoint", "step": 3, "time": 9.5, "seconds": 0.25}': Checkpoint(

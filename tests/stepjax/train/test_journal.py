@@ -18,9 +18,7 @@ from stepjax.train.journal import Journal, still_to_come
 from stepjax.train.jsonl import read
 from stepjax.train.trainer import Measured
 
-MEASURED = Measured(
-    loss=0.1 + 0.2, loss_by_kind={"text": 1 / 3, "audio": None}, grad_norm=2.0, tokens=600
-)
+MEASURED = Measured(0.1 + 0.2, {"text": 1 / 3, "audio": None}, grad_norm=2.0, tokens=600, skipped=0)
 PLAN = (
     FaultPlan()
     .lose(1, 2)
