@@ -34,6 +34,7 @@ from stepjax.train.step import (
     add_up,
     global_norm,
     group_of,
+    largest_over_mesh,
     over_replicas,
     sum_over_mesh,
     tree_of,
@@ -126,9 +127,7 @@ class Programs:
             total, largest, losses = add_up(whole, self.graph, batch, weights, scales, slots, group)
             total = sum_over_mesh(total, partition, group.size)
             grads = jax.tree.map(reduce.from_fixed, total, tree_of(scales, total))
-            # A maximum over devices may lose a NaN, but not an infinity.
-            largest = jnp.where(jnp.isnan(largest), jnp.inf, largest)
-            largest = jax.lax.pmax(group.gather(largest[None], dim=0).max(axis=0), REPLICA_AXES)
+            largest = largest_over_mesh(largest, group)
             losses = over_replicas(group.gather(losses[:, None], dim=1))
             return grads, largest, global_norm(grads, partition, group), losses
 

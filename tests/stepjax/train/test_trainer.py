@@ -10,13 +10,16 @@ import optax
 import pytest
 import tiny_run
 from flax import nnx
+from jax.sharding import PartitionSpec as P
 
 from parallel.elastic.cluster import NodeFailure
 from parallel.elastic.snapshot import shards
+from parallel.spmd.mesh import stand_in
 from stepjax.model.group import Alone
 from stepjax.model.step_audio import Inputs
 from stepjax.train.objective import KINDS, cross_entropy, sums_by_kind
 from stepjax.train.programs import GRADIENTS, UPDATE
+from stepjax.train.step import group_of, largest_over_mesh
 from stepjax.train.trainer import NotFinite
 
 
@@ -110,6 +113,23 @@ def poisoned(arrays: dict) -> dict:
     audio = arrays["audio"].copy()
     audio[-1, 0] = np.nan
     return arrays | {"audio": audio}
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_all_devices_hear_of_the_one_whose_gradient_is_not_finite(bad):
+    mesh = stand_in((2, 1, 2), jax.devices())
+    everywhere = P(mesh.axis_names)
+    heard = jax.jit(
+        jax.shard_map(
+            lambda x: largest_over_mesh(x[0], group_of(mesh))[None],
+            mesh=mesh, in_specs=everywhere, out_specs=everywhere, check_vma=False,
+        )
+    )  # fmt: skip
+    for device in range(4):
+        largest = np.arange(8, dtype=np.float32).reshape(4, 2)
+        largest[device, 1] = bad
+        want = [max(largest[:, 0]), np.inf]
+        assert np.asarray(heard(largest)).tolist() == [want] * 4
 
 
 def test_a_step_that_is_not_finite_leaves_the_state_as_it_was_and_is_counted():
