@@ -211,19 +211,23 @@ class PlacementTime(Experiment):
 class Goodput(TraceExperiment):
     job_scales: tuple[float, ...]
     recovery: goodput.Recovery
-    measured: str  # a file
+    measured: str  # a file whose times replace some of `recovery`
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.measured:
+            object.__setattr__(self, "recovery", goodput.measured(self.measured, self.recovery))
 
     def run(self) -> Result:
-        trace, recovery, notes = self.trace.read(), self.recovery, ()
+        trace, notes = self.trace.read(), ()
         if self.measured:
-            recovery = goodput.measured(self.measured, recovery)
             notes = (
-                f"As {self.measured} measured, a step takes {recovery.step:.3g} s and a rebuild "
-                f"{recovery.rebuild:.3g} s.",
+                f"As {self.measured} measured, a step takes {self.recovery.step:.3g} s and a "
+                f"rebuild {self.recovery.rebuild:.3g} s.",
             )
         jobs = (self.names, self.tensor, self.job_scales)
         draws = (self.draws, self.seed)
-        rows = goodput.goodput(self.cluster, trace, *jobs, recovery, *draws)
+        rows = goodput.goodput(self.cluster, trace, *jobs, self.recovery, *draws)
         return Result(rows, about(trace) + notes)
 
 

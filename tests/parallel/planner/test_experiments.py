@@ -86,7 +86,9 @@ def test_goodput_takes_the_times_of_a_run(tmp_path):
     small = SMALL | {"job_scales": (0.85,)}
     by_hand = get_config().goodput.recovery.to_dict() | {"step": 10.0, "rebuild": 30.0}
     wanted = experiment("goodput", part("goodput", **small, recovery=by_hand)).run()
-    found = experiment("goodput", part("goodput", **small, measured=str(run))).run()
+    measured = experiment("goodput", part("goodput", **small, measured=str(run)))
+    assert (measured.recovery.step, measured.recovery.rebuild) == (10.0, 30.0)
+    found = measured.run()
     assert found.rows == wanted.rows
     assert found.notes[-1] == f"As {run} measured, a step takes 10 s and a rebuild 30 s."
 
@@ -109,7 +111,7 @@ def test_a_run_that_tells_no_times_is_one_sentence(tmp_path, told, message):
     if told is not None:
         file.write_text(told)
     with pytest.raises(ValueError, match=message) as refused:
-        experiment("goodput", part("goodput", **SMALL, measured=str(file))).run()
+        experiment("goodput", part("goodput", **SMALL, measured=str(file)))
     assert "\n" not in str(refused.value)
 
 

@@ -13,6 +13,7 @@ import tiny_run
 
 from configs import tiny
 from parallel.fabric.faults import Fault
+from stepjax import numerics
 from stepjax.train import events
 from stepjax.train.checkpoint import Checkpoints
 from stepjax.train.goodput import PARTS
@@ -140,6 +141,7 @@ def test_a_run_that_is_not_finite_is_given_up_by_all_nodes_at_the_same_step(tmp_
         save(checkpoints, step, state._replace(params=params))
 
     monkeypatch.setattr(Checkpoints, "save", too_large)
+    monkeypatch.setenv("NPROC", str(numerics.THREADS))  # as the command, which resumes the run
     rings_lost = "; ".join(f"lose {node} before 2" for node in range(5))
     with pytest.raises(Stopped):
         tiny_run.train(tiny_run.config(rings_lost, checkpoint_every=2), tmp_path)
