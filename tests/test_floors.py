@@ -90,7 +90,7 @@ def test_only_training_and_what_measures_it_know_the_mesh():
 
 def test_the_report_knows_only_the_records_of_a_run():
     """They import nothing else of training, so the report stays below it."""
-    records = tuple(f"stepjax.train.{name}" for name in ("jsonl", "events", "summary"))
+    records = tuple(f"stepjax.train.{name}" for name in ("jsonl", "events", "goodput", "summary"))
     records += ("stepjax.disk.files",)
     assert offenders("stepjax.report", "parallel", but=("parallel.show",)) == []
     assert (

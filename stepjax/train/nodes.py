@@ -149,6 +149,7 @@ class Desk(Observer):
         self._causes: list[str] = []
         self._saver = ThreadPoolExecutor(1, thread_name_prefix="saver")
         self._saving: dict[int, Future[State]] = {}  # by step
+        self._offered = 0  # the step of which the state was offered last
 
     def __enter__(self) -> "Desk":
         return self
@@ -180,12 +181,14 @@ class Desk(Observer):
 
     def save(self, step: int, whole: Callable[[], State]) -> None:
         """See Observer."""
+        self._offered = step
         self._saving[step] = self._saver.submit(whole)
         self._see_to_saving()
 
     def wait(self) -> None:
         """See Observer."""
-        self._see_to_saving(wait=True)
+        with self._journal.held(self._offered):
+            self._see_to_saving(wait=True)
 
     def note(self, what: events.Event | events.StepLine) -> None:
         """See Observer."""
@@ -222,4 +225,6 @@ def _key(what: events.Event | events.StepLine) -> tuple[Any, ...]:
         return type(what), -1, what.generation  # some of its nodes come from another step
     if isinstance(what, events.Recovery):
         return type(what), what.step, what.generation
+    if isinstance(what, events.Compiled):
+        return type(what), what.step, what.program
     return type(what), what.step
