@@ -27,8 +27,11 @@ from stepjax.train.programs import AHEAD, State
 from stepjax.train.trainer import NotFinite
 
 
-def train(config: ConfigDict, workdir: Path) -> dict:
-    """As `loop.train`, with a process on this machine for each node of the config's fabric."""
+def train(config: ConfigDict, workdir: Path, programs: Path | None = None) -> dict:
+    """As `loop.train`, with a process on this machine for each node of the config's fabric.
+
+    Args:  programs: see `launch`.
+    """
     with contextlib.ExitStack() as stack:
         opened = open_run(config, workdir, stack)
         journal, store = opened.journal, opened.store
@@ -52,6 +55,7 @@ def train(config: ConfigDict, workdir: Path) -> dict:
                 desk,
                 preload=("stepjax.train.nodes",),
                 started=started,
+                programs=programs,
             )
         except RunFailed as error:
             if not isinstance(error.reason, tuple):  # before the first step, or not finite

@@ -107,21 +107,25 @@ def launch(
     limits: Limits = USUAL,
     preload: Sequence[str] = (),
     started: Callable[[Supervisor], None] = lambda supervisor: None,
+    programs: Path | None = None,
 ) -> Any:
     """Runs `work` in a process for each node of `rings`, on this machine, until it is done.
 
     Args:
-      folder: for logs, and for compiled programs while it runs.
+      folder: for logs.
       shapes: of the state's tree.
       go_back: where the run begins, and goes back to where no live node holds its state.
       preload: modules that are imported once for all processes.
       started: is given the supervisor.
+      programs: a folder of compiled programs that the caller keeps, for several runs of equal ones;
+        without it they lie in `folder` while it runs.
     Returns: the result of the first node.
     Raises:  RunFailed.
     """
-    programs, logs = folder / PROGRAMS, folder / LOGS
-    shutil.rmtree(programs, ignore_errors=True)
-    for path in (programs, logs):
+    own, logs = folder / PROGRAMS, folder / LOGS
+    shutil.rmtree(own, ignore_errors=True)
+    stored = programs or own
+    for path in (stored, logs):
         path.mkdir(parents=True, exist_ok=True)
     authkey, observer = secrets.token_bytes(32), observer or Observer()
     office = wire.Office(authkey)
@@ -137,7 +141,7 @@ def launch(
         return lines[-1].strip() if lines else ""
 
     def start(number: int) -> Any:
-        arguments = number, office.address, authkey, programs, log_of(number), limits, work
+        arguments = number, office.address, authkey, stored, log_of(number), limits, work
         process = context.Process(target=_main, args=arguments, daemon=True)
         process.start()
         return process
@@ -160,7 +164,7 @@ def launch(
             return supervisor.run()
         finally:
             supervisor.close()
-            shutil.rmtree(programs, ignore_errors=True)
+            shutil.rmtree(own, ignore_errors=True)
 
 
 def _main(
