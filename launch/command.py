@@ -82,10 +82,10 @@ def _arguments(main: Callable, words: str, flags: dict[str, Flag]) -> dict:
             raise
 
 
-def whole(flag: str, text: str) -> int:
+def whole(flag: str, text: str, least: int = 1) -> int:
     """The number that a flag gives. Raises ValueError for other texts."""
-    if not text.isdecimal() or not int(text):
-        raise ValueError(f"{flag}={text!r}: a whole number of at least 1 is wanted.")
+    if not text.isdecimal() or int(text) < least:
+        raise ValueError(f"{flag}={text!r}: a whole number of at least {least} is wanted.")
     return int(text)
 
 
