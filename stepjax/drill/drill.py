@@ -41,8 +41,8 @@ def planned(config: ConfigDict, rounds: int, seed: int) -> Drill:
     if plan.faults:
         if ground.shapes(plan) is None:
             raise ValueError(
-                f"'{plan}' cannot be played as it is written: it leaves no ring, or takes a node "
-                "that has no part in the mesh then."
+                f"faults: '{plan}' cannot be played: it leaves no ring, or takes a spare at "
+                "another moment than before a step."
             )
         return Drill(config, ground, [_alike(plan, seed, number) for number in range(rounds)])
     return Drill(config, ground, [drawn(ground, seed, number) for number in range(rounds)])

@@ -7,7 +7,7 @@ in KINDS.
 
 import dataclasses
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -39,19 +39,21 @@ class Ground:
         return sorted({*range(self.save_every - 1, self.steps, self.save_every), self.steps - 1})
 
     def shapes(self, plan: FaultPlan) -> set[tuple[int, ...]] | None:
-        """The shapes of all meshes that a run through `plan` has; None if it cannot be played: a
-        loss would meet a node that has no part in the mesh, or would leave no ring.
+        """The shapes of all meshes that a run through `plan` has; None if it cannot be played: it
+        leaves no ring, or takes a spare at a moment when the supervisor does not.
         """
         rings = Rings(self.topology, self.layout, self.gpus_per_node)
         everyone = frozenset(range(self.topology.num_nodes))
         away: frozenset[int] = frozenset()
         formation = rings.form(None, Members(everyone, 0, {}), Stopwatch())
-        shapes = {rings.shape(formation)}
+        shapes, spares = {rings.shape(formation)}, list[Fault]()
         for _, alike in itertools.groupby(plan.faults, key=lambda fault: fault.when):
             faults, used = list(alike), rings.nodes(formation)
-            if any(fault.loses and fault.node not in used for fault in faults):
-                return None
             for fault in faults:
+                if fault.loses and fault.node not in used:
+                    if not _takes_spare(fault, plan, spares):
+                        return None
+                    spares.append(fault)
                 away = fault.after(away)
             try:
                 formation = rings.form(formation, Members(everyone - away, 0, {}), Stopwatch())
@@ -59,6 +61,15 @@ class Ground:
                 return None
             shapes.add(rings.shape(formation))
         return {shape for shape in shapes if shape is not None}
+
+
+def _takes_spare(fault: Fault, plan: FaultPlan, spares: Sequence[Fault]) -> bool:
+    """Whether the supervisor takes a spare as `fault` says: before a step after which no other mesh
+    is formed, neither because a node comes back, nor because `spares` were taken just before.
+    """
+    news = any(other.step == fault.step and not other.loses for other in plan.faults)
+    late = any(s.node != fault.node and fault.step - s.step <= 2 for s in spares)
+    return fault.moment == "before" and fault.step > 0 and not (news or late)
 
 
 Draw = Callable[[Ground, np.random.Generator], FaultPlan]
@@ -132,9 +143,9 @@ def _flapping(ground: Ground, rng: np.random.Generator) -> FaultPlan:
     returns = Limits().returns
     room = ground.steps - 2 * returns
     node = int(rng.integers(ground.topology.num_nodes))
-    first, moment = int(rng.integers(max(1, room))), str(rng.choice(("before", "during")))
+    first = int(rng.integers(max(1, room)))
     crashes = range(first, first + 2 * returns + 1, 2)
-    plan = FaultPlan(tuple(Fault("crash", node, step, moment) for step in crashes))
+    plan = FaultPlan(tuple(Fault("crash", node, step) for step in crashes))
     for step in crashes[:-1]:
         plan = plan.back(node, step + 1)
     return plan

@@ -4,7 +4,6 @@ verdict  >  key numbers  >  rounds by kind  >  seconds by phase  >  a time line 
 """
 
 import html
-import itertools
 from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 
 from parallel.show import words
 from parallel.show.chart import Scale
-from parallel.show.svg import AXIS, GREEN, GREY, GRID, RED, tag, text
+from parallel.show.svg import AXIS, BLUE, GREY, GRID, RED, tag, text
 from stepjax.disk.files import replace
 from stepjax.drill.result import WHOLE, in_words, verdict
 from stepjax.drill.rounds import Outcome
@@ -34,7 +33,7 @@ def write(numbers: dict[str, Any], outcomes: Sequence[Outcome], workdir: Path) -
 
 
 def page(numbers: dict[str, Any], outcomes: Sequence[Outcome]) -> str:
-    longest = max((outcome.seconds for outcome in outcomes), default=1.0)
+    longest = max((_length(outcome.run) for outcome in outcomes), default=0.0) or 1.0
     parts = [
         said("Fault drill", class_="eyebrow") + tag("h1", html.escape(verdict(numbers))),
         cards(numbers, outcomes),
@@ -96,10 +95,13 @@ def phases(numbers: dict[str, Any]) -> str:
 
 def legend(numbers: dict[str, Any]) -> str:
     """What the colours of the time lines mean."""
-    inks = [(STEPS[0], "a step, with its number"), (RED, "a node fails"), (GREEN, "one is back")]
+    inks = [(STEPS[0], "a step, with its number"), (RED, "a node fails"), (BLUE, "one is back")]
     inks += [(PHASES.get(name, UNKNOWN)[1], name) for name in numbers["seconds"] if name != WHOLE]
     names = "".join(tag("span", _swatch(ink) + html.escape(name)) for ink, name in inks)
-    note = "Time runs from left to right, in seconds, on one scale for all rounds."
+    note = (
+        "Time runs from left to right, in seconds since the first mesh was formed, on one scale "
+        "for all rounds. After the last step, the trained model is scored."
+    )
     return section("Time lines", said(note, class_="note"), tag("p", names, class_="legend"))
 
 
@@ -121,11 +123,22 @@ def _drawing(run: Story, at: Scale) -> str:
     if not formed:
         return ""
     zero = formed[0].time
-    body = [*_axis(at), *_steps(run, at), *_recoveries(run, zero, at), *_faults(run, zero, at)]
+    body = [
+        *_axis(at),
+        *_steps(run, zero, at),
+        *_recoveries(run, zero, at),
+        *_faults(run, zero, at),
+    ]
     return tag(
         "svg", "".join(body), width="100%", height=MARK + BAND + FOOT, role="img",
         aria_label="time line", style="display: block; overflow: visible; font-size: 12px",
     )  # fmt: skip
+
+
+def _length(run: Story) -> float:
+    """Seconds from its first mesh to its last event."""
+    formed = run.of(Generation)
+    return max(event.time for event in run.events) - formed[0].time if formed else 0.0
 
 
 def _axis(at: Scale) -> Iterator[str]:
@@ -137,13 +150,18 @@ def _axis(at: Scale) -> Iterator[str]:
     yield tag("line", x1="0", x2="100%", y1=foot, y2=foot, stroke=AXIS)
 
 
-def _steps(run: Story, at: Scale) -> Iterator[str]:
-    """One after another: each says how long it took, the recoveries in it included."""
-    ends = list(itertools.accumulate((line.seconds for line in run.steps), initial=0.0))
-    for line, (start, end) in zip(run.steps, itertools.pairwise(ends), strict=True):
+def _steps(run: Story, zero: float, at: Scale) -> Iterator[str]:
+    """Each as long as it took, the recoveries in it included.
+
+    When a step that was recovered in has ended is known; steps that were lost leave a gap.
+    """
+    known, now = {event.step: event.time - zero for event in run.of(Recovery)}, 0.0
+    for line in run.steps:
+        now = known.get(line.step, now + line.seconds)
+        start = max(0.0, now - line.seconds)
         title = f"step {line.step}, {words.seconds(line.seconds)}, {line.devices} devices"
-        number = str(line.step) if at(end) - at(start) > LEAST else ""
-        yield _piece(at, start, end, STEPS[line.step % 2], title, number)
+        number = str(line.step) if at(now) - at(start) > LEAST else ""
+        yield _piece(at, start, now, STEPS[line.step % 2], title, number)
 
 
 def _recoveries(run: Story, zero: float, at: Scale) -> Iterator[str]:
@@ -159,7 +177,7 @@ def _recoveries(run: Story, zero: float, at: Scale) -> Iterator[str]:
 
 def _faults(run: Story, zero: float, at: Scale) -> Iterator[str]:
     for event in run.of(Injected):
-        place, ink = f"{at(event.time - zero)}%", GREEN if event.what.startswith("back") else RED
+        place, ink = f"{at(event.time - zero)}%", BLUE if event.what.startswith("back") else RED
         title = tag("title", html.escape(event.what))
         yield tag(
             "line", title, x1=place, x2=place, y1=2, y2=MARK + BAND, stroke=ink, stroke_width=2.5

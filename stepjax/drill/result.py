@@ -58,8 +58,10 @@ def by_fault(outcomes: Sequence[Outcome]) -> dict[str, dict[str, int]]:
 
 
 def perfect(numbers: dict[str, Any]) -> bool:
-    """Whether every round recovered, and no sample was lost. A step may be: where two nodes held all
-    copies of a part of the state, a run goes back to its last checkpoint.
+    """Whether every round recovered, and nothing was lost for good.
+
+    A step may be done again: two nodes that are lost together may hold all copies of some part of
+    the state, and the run goes back to its last checkpoint.
     """
     zeros = ("samples_lost", "samples_repeated", "left_behind", "max_loss_difference")
     return (
