@@ -16,7 +16,7 @@ def main(config, nodes, rounds, seed, faults, trace, workdir) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA's warnings are about our own settings
     with command.importing():
         from stepjax.drill import drill
-    config.faults = faults or config.faults
+    config.faults = faults  # those of the config are for launch.train
     if nodes:
         config.fabric.num_nodes = command.whole("--nodes", nodes)
     rounds, seed = command.whole("--rounds", rounds), command.whole("--seed", seed, least=0)

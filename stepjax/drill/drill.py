@@ -67,7 +67,7 @@ def run(drill: Drill, workdir: Path) -> bool:
     with Lock(workdir):
         for folder in (PROGRAMS, ROUNDS):
             shutil.rmtree(workdir / folder, ignore_errors=True)
-        (workdir / PROGRAMS).mkdir()
+            (workdir / folder).mkdir()
         try:
             for note in drill.notes:
                 print(note)
@@ -76,6 +76,8 @@ def run(drill: Drill, workdir: Path) -> bool:
                 _say(outcome, len(drill.rounds), workdir)
         finally:
             shutil.rmtree(workdir / PROGRAMS, ignore_errors=True)
+            if not any((workdir / ROUNDS).iterdir()):
+                (workdir / ROUNDS).rmdir()
             numbers = result.summary(outcomes)
             result.write(numbers, workdir)
             page.write(numbers, outcomes, workdir)
@@ -86,7 +88,11 @@ def run(drill: Drill, workdir: Path) -> bool:
 def _played(drill: Drill, workdir: Path) -> Iterator[Outcome]:
     for round in drill.rounds:
         shapes, folder = drill.ground.shapes(round.plan), workdir / ROUNDS / str(round.number)
-        yield play(drill.config, round, shapes, folder, workdir / PROGRAMS, drill.limit_s)
+        try:
+            yield play(drill.config, round, shapes, folder, workdir / PROGRAMS, drill.limit_s)
+        except KeyboardInterrupt:
+            shutil.rmtree(folder)  # it has neither recovered nor failed
+            raise
 
 
 def _say(outcome: Outcome, rounds: int, workdir: Path) -> None:

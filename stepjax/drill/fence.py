@@ -41,14 +41,15 @@ def run(function: Callable[..., Any], args: Sequence[Any], folder: Path, limit_s
     context.set_forkserver_preload([function.__module__])
     process = context.Process(target=_inside, args=(function, args, folder))
     began, sockets = time.monotonic(), set()
+    process.start()
     try:
-        process.start()
         while process.is_alive() and time.monotonic() < began + limit_s:
             process.join(LOOK_S)
             sockets |= _sockets(processes_of(folder))
         seconds, code = time.monotonic() - began, process.exitcode
         left = _left_behind(folder, sockets) if code is not None else ()
     finally:
+        process.kill()  # it may not have come to its output yet
         _end_all(folder)
         process.join()
         shutil.rmtree(folder / TEMPORARY)
@@ -66,7 +67,7 @@ def _inside(function: Callable[..., Any], args: Sequence[Any], folder: Path) -> 
 
 def processes_of(folder: Path) -> list[int]:
     """The processes whose output goes to a file in `folder`."""
-    inside = f"{folder.absolute()}{os.sep}"
+    inside = f"{folder.resolve()}{os.sep}"
     return [
         int(entry.name)
         for entry in Path("/proc").iterdir()

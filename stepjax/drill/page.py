@@ -13,7 +13,7 @@ from parallel.show import words
 from parallel.show.chart import Scale
 from parallel.show.svg import AXIS, BLUE, GREY, GRID, RED, tag, text
 from stepjax.disk.files import replace
-from stepjax.drill.result import WHOLE, in_words, verdict
+from stepjax.drill.result import OUTAGE, UNNOTICED, WHOLE, in_words, mended, verdict
 from stepjax.drill.rounds import Outcome
 from stepjax.report.markup import said, seconds, section, table
 from stepjax.report.page import card
@@ -22,6 +22,11 @@ from stepjax.report.story import Story
 from stepjax.train.events import Generation, Injected, Recovery
 
 STEPS = ("#dfe4ea", "#cbd3dc")  # by turns
+AROUND = {  # what is told beside the phases of a recovery, and in which ink
+    UNNOTICED: ("from the failure until a survivor was told of it", "#f3c4c0"),
+    WHOLE: ("all phases, until the step was done", None),
+    OUTAGE: ("from the failure until the step was done", None),
+}
 UNKNOWN = ("", GREY)  # of a phase that has no words here
 MARK, BAND, FOOT = 16, 24, 18  # px: heights of the faults, the steps, the axis
 LEAST = 2.2  # per cent of the width that a step needs to have its number
@@ -73,7 +78,7 @@ def cards(numbers: dict[str, Any], outcomes: Sequence[Outcome]) -> str:
 
 def kinds(numbers: dict[str, Any]) -> str:
     rows = [
-        [html.escape(f"{name}: {in_words(name)}"), str(n["rounds"]), str(n["recovered"])]
+        [html.escape(in_words(name)), str(n["rounds"]), str(n["recovered"])]
         for name, n in numbers["by_fault"].items()
     ]
     head = ("what happens", "rounds", "recovered")
@@ -84,9 +89,7 @@ def phases(numbers: dict[str, Any]) -> str:
     """Seconds of recoveries, a row for each phase."""
     rows = []
     for name, spread in numbers["seconds"].items():
-        what, ink = ("from the loss until the step was done", None)
-        if name != WHOLE:
-            what, ink = PHASES.get(name, UNKNOWN)
+        what, ink = _told(name)
         shown = [seconds(spread[value]) for value in ("p50", "p95", "max")]
         rows.append([_swatch(ink) + html.escape(name), html.escape(what), *shown])
     head = ("phase", "what happens in it", "median", "95 %", "longest")
@@ -96,7 +99,7 @@ def phases(numbers: dict[str, Any]) -> str:
 def legend(numbers: dict[str, Any]) -> str:
     """What the colours of the time lines mean."""
     inks = [(STEPS[0], "a step, with its number"), (RED, "a node fails"), (BLUE, "one is back")]
-    inks += [(PHASES.get(name, UNKNOWN)[1], name) for name in numbers["seconds"] if name != WHOLE]
+    inks += [(_told(name)[1], name) for name in numbers["seconds"] if _told(name)[1]]
     names = "".join(tag("span", _swatch(ink) + html.escape(name)) for ink, name in inks)
     note = (
         "Time runs from left to right, in seconds since the first mesh was formed, on one scale "
@@ -166,12 +169,15 @@ def _steps(run: Story, zero: float, at: Scale) -> Iterator[str]:
 
 def _recoveries(run: Story, zero: float, at: Scale) -> Iterator[str]:
     """Their phases, up to the end of the step that they delayed."""
-    for recovery in run.of(Recovery):
+    for recovery, failed in mended(run):
         took = [(name, s) for name, s in recovery.phases.items() if s is not None]
         start = recovery.time - zero - sum(s for _, s in took)
+        if failed is not None and failed - zero < start:
+            took.insert(0, (UNNOTICED, start - (failed - zero)))
+            start = failed - zero
         for name, s in took:
             title = f"{name}, {words.seconds(s)}, step {recovery.step}"
-            yield _piece(at, start, start + s, PHASES.get(name, UNKNOWN)[1], title)
+            yield _piece(at, start, start + s, _told(name)[1], title)
             start += s
 
 
@@ -190,6 +196,11 @@ def _piece(at: Scale, start: float, end: float, ink: str, title: str, number: st
         inside += text("50%", 16, number)
     wide = f"{max(at(end) - at(start), 0.05):.3f}%"
     return tag("svg", inside, x=f"{at(start)}%", y=MARK, width=wide, height=BAND)
+
+
+def _told(phase: str) -> tuple[str, str | None]:
+    """What happens in it, and its ink."""
+    return AROUND.get(phase) or PHASES.get(phase, UNKNOWN)
 
 
 def _swatch(ink: str | None) -> str:

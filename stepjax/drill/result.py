@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,12 @@ from parallel.show.table import print_table
 from stepjax.disk import files
 from stepjax.drill.matrix import KINDS
 from stepjax.drill.rounds import Outcome
-from stepjax.train.events import Recovery
+from stepjax.report.story import Story
+from stepjax.train.events import Injected, Recovery
 
-WHOLE = "recovery"  # all phases together, beside the phases
+# Beside the phases of a recovery, which begins when a survivor is told: what came before it, all of
+# its phases, and both together.
+UNNOTICED, WHOLE, OUTAGE = "unnoticed", "recovery", "outage"
 
 
 def summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
@@ -29,22 +32,36 @@ def summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
         "samples_repeated": sum(outcome.run.numbers.samples_repeated or 0 for outcome in outcomes),
         "max_loss_difference": max(apart, default=None),
         "left_behind": sum(len(outcome.left_behind) for outcome in outcomes),
-        "seconds": seconds_by_phase(
-            recovery for outcome in outcomes for recovery in outcome.run.of(Recovery)
-        ),
+        "seconds": seconds_by_phase([outcome.run for outcome in outcomes]),
         "by_fault": by_fault(outcomes),
         "each": [_one(outcome) for outcome in outcomes],
     }
 
 
-def seconds_by_phase(recoveries: Iterable[Recovery]) -> dict[str, dict[str, float]]:
-    """Median, 95th percentile and maximum of every phase, and of whole recoveries."""
+def seconds_by_phase(runs: Iterable[Story]) -> dict[str, dict[str, float]]:
+    """Median, 95th percentile and maximum of every phase, and of what UNNOTICED names."""
     found: dict[str, list[float]] = {}
-    for recovery in recoveries:
-        for phase, took in {**recovery.phases, WHOLE: recovery.seconds}.items():
-            if took is not None:
-                found.setdefault(phase, []).append(took)
+    for run in runs:
+        for recovery, failed in mended(run):
+            took = {**recovery.phases, WHOLE: recovery.seconds}
+            if failed is not None:
+                outage = recovery.time - failed
+                took = {UNNOTICED: max(0.0, outage - recovery.seconds), **took, OUTAGE: outage}
+            for phase, s in took.items():
+                if s is not None:
+                    found.setdefault(phase, []).append(s)
     return {phase: _spread(took) for phase, took in found.items()}
+
+
+def mended(run: Story) -> Iterator[tuple[Recovery, float | None]]:
+    """Every recovery, and the time of the first planned failure that it mended, if any did."""
+    failed = None
+    for event in run.events:
+        if isinstance(event, Injected) and not event.what.startswith("back"):
+            failed = failed or event.time
+        elif isinstance(event, Recovery):
+            yield event, failed if event.lost else None
+            failed = None if event.lost else failed
 
 
 def by_fault(outcomes: Sequence[Outcome]) -> dict[str, dict[str, int]]:

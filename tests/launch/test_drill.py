@@ -74,6 +74,7 @@ def test_ctrl_c_ends_a_drill_in_order_and_tells_what_there_is(tmp_path):
     assert (process.returncode, said) == (130, "interrupted.\n")
     assert fence.processes_of(tmp_path) == []
     assert json.loads((tmp_path / "result.json").read_text())["rounds"] == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "result.json"]
 
 
 @pytest.mark.slow

@@ -24,6 +24,9 @@ def test_numbers_by_hand():
     assert numbers["seconds"]["notice"]["p50"] == 0.3
     assert numbers["seconds"]["step"] == {"p50": 0.4, "p95": 0.4, "max": 0.4}
     assert numbers["seconds"]["recovery"]["max"] == 10.1
+    # The plan's fault is told at 100.5 s, and the recovery has ended at 102 s.
+    assert numbers["seconds"]["outage"]["p50"] == 1.5
+    assert numbers["seconds"]["unnoticed"]["max"] == pytest.approx(1.0)
     assert numbers["by_fault"] == {
         "during": {"rounds": 2, "recovered": 2},
         "stop": {"rounds": 1, "recovered": 1},
