@@ -81,7 +81,8 @@ def run(drill: Drill, workdir: Path) -> bool:
             numbers = result.summary(outcomes)
             result.write(numbers, workdir)
             page.write(numbers, outcomes, workdir)
-            result.show(numbers)
+            if outcomes:
+                result.show(numbers)
     return result.perfect(numbers)
 
 

@@ -20,7 +20,7 @@ from ml_collections import ConfigDict
 from parallel.elastic.cluster import Lower
 from parallel.elastic.emulated import EmulatedCluster
 from parallel.elastic.formation import Rings
-from parallel.elastic.processes.member import LIMIT
+from parallel.elastic.processes import member
 from parallel.elastic.processes.node import program_path
 from parallel.fabric.faults import FaultPlan
 from parallel.spmd.executables import Portable, Program
@@ -150,8 +150,8 @@ def _train_twin(
     config: ConfigDict, folder: Path, programs: Path, shapes: Collection[tuple[int, ...]]
 ) -> None:
     """As `loop.train`, with programs that are kept; also those of other shapes of a mesh."""
-    # Compiled as the compiling process of a run does it.
-    os.environ["XLA_FLAGS"] = f"{LIMIT} {os.environ.get('XLA_FLAGS', '')}".strip()
+    # As in the processes of a run, which load what is compiled here.
+    os.environ["XLA_FLAGS"] = f"{member.LIMIT} {os.environ.get('XLA_FLAGS', '')}".strip()
     _settle(config)
     with contextlib.ExitStack() as stack:
         opened = loop.open_run(config, folder, stack)
