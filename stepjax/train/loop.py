@@ -15,7 +15,7 @@ import jax
 from ml_collections import ConfigDict
 
 from parallel.elastic.cluster import Cluster
-from parallel.elastic.emulated import EmulatedCluster
+from parallel.elastic.emulated import EmulatedCluster, check_emulable
 from parallel.elastic.formation import Generation, NotEnoughNodes, Rings, Stopwatch
 from parallel.elastic.runtime import Runtime
 from parallel.fabric.faults import FaultPlan
@@ -58,6 +58,7 @@ def train(config: ConfigDict, workdir: Path) -> dict:
     Raises:  ValueError, before anything is trained, for a config that cannot be; Stopped, when the
              run was interrupted or no ring can be formed any more; NotFinite.
     """
+    check_emulable(check(config)[2])
     with contextlib.ExitStack() as stack:
         opened = open_run(config, workdir, stack)
         rings, journal = opened.rings, opened.journal

@@ -38,12 +38,17 @@ from stepjax.train.trainer import NotFinite
 
 
 def train(
-    config: ConfigDict, workdir: Path, meeting: Meeting | None = None, limits: Limits = USUAL
+    config: ConfigDict,
+    workdir: Path,
+    meeting: Meeting | None = None,
+    limits: Limits = USUAL,
+    programs: Path | None = None,
 ) -> dict:
     """As `loop.train`, with a process for each node of the config's fabric.
 
     Args:   meeting: where nodes come from other machines, which share `workdir`. They find the
               corpus as this one does; a corpus that is made, each of them makes.
+            programs: see `launch`.
     Raises: also ValueError if nodes cannot come there.
     """
     with contextlib.ExitStack() as stack:
@@ -71,6 +76,7 @@ def train(
                 started=started,
                 meeting=meeting,
                 limits=limits,
+                programs=programs,
             )
         except RunFailed as error:
             if not isinstance(error.reason, tuple):  # before the first step, or not finite
