@@ -2,7 +2,6 @@
 nodes. Each node can be told to misbehave, once.
 """
 
-import ctypes
 import functools
 import json
 import os
@@ -20,6 +19,7 @@ from jax.sharding import PartitionSpec as P
 
 from parallel.elastic import Rings, Runtime
 from parallel.elastic.processes import Ended, Limits, Member, Observer, launch
+from parallel.elastic.processes.node import flip
 from parallel.fabric import FaultPlan, KHopRing
 from parallel.spmd import Layout
 
@@ -181,12 +181,6 @@ def _work(folder: Path, deeds, job, member: Member) -> None:
         return Ended(count(cluster, cluster.note, job, before, after, alone))
 
     member.run(job, RINGS, body, ahead=("add",))
-
-
-def flip(x: jax.Array) -> None:
-    """Changes a bit of the first shard here, in the memory of the device."""
-    at = x.addressable_shards[0].data.unsafe_buffer_pointer()
-    ctypes.c_int32.from_address(at).value ^= 1 << 20
 
 
 def _do(deed: str, x) -> None:

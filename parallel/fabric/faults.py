@@ -4,27 +4,30 @@ One plan drives tests, simulator, emulation and real processes. Its text form is
 each fault:
 
     lose 3 before 5; back 3 before 9; lose 5 during 12; lose 1 saving 14; lose 2 recovering 12
-    stop 3 during 5; crash 4 before 7
+    stop 3 during 5; crash 4 before 7; corrupt 2 before 8; slow 6 before 3
 
-The verb says how a node fails. All of them cost the run the node, until the plan gives it back:
+The verb says how a node fails. All but the last cost the run the node, until the plan gives it
+back:
 
     lose    it is taken away: killed with SIGKILL, if it is a process. This was asked for
     stop    it hangs (SIGSTOP): nobody hears of it again. Counts as a failure that nobody asked for
     crash   it ends by a fault of its own (SIGSEGV). Counts as one, too
+    corrupt a bit of its state changes, before a step. It is found, and the node killed. Counts, too
+    slow    it takes longer than others from now on, for all that it does alone. It stays
 """
 
 import re
 from dataclasses import dataclass
 
 MOMENTS = ("before", "during", "recovering", "saving")  # in the order in which a step comes to them
-LOSSES = ("lose", "stop", "crash")
-KINDS = (*LOSSES, "back")
+LOSSES = ("lose", "stop", "crash", "corrupt")
+KINDS = (*LOSSES, "slow", "back")
 PHRASE = re.compile(rf"({'|'.join(KINDS)})\s+(\d+)\s+([a-z]+)\s+(\d+)")
 
 
 @dataclass(frozen=True)
 class Fault:
-    """A node is lost, or comes back.
+    """A node is lost, comes back, or becomes slow.
 
     Moments: before the step starts; during it, so that it has to be done again; recovering, while
     the run still recovers from another fault of that step; saving, while the state after that step
@@ -41,10 +44,11 @@ class Fault:
             raise ValueError(
                 f"a fault plan cannot {self.kind!r} a node: say one of {', '.join(KINDS)}."
             )
-        if self.moment not in (MOMENTS if self.loses else MOMENTS[:1]):
+        at_any_moment = self.loses and self.kind != "corrupt"
+        if self.moment not in (MOMENTS if at_any_moment else MOMENTS[:1]):
             raise ValueError(
-                f"'{self}' names no moment of a step: nodes come back before it, "
-                f"and are lost {', '.join(MOMENTS[:-1])} or {MOMENTS[-1]}."
+                f"'{self}' names no moment of a step: nodes come back, become slow or have a wrong "
+                f"bit before it, and are lost {', '.join(MOMENTS[:-1])} or {MOMENTS[-1]}."
             )
         if self.node < 0 or self.step < 0:
             raise ValueError(f"'{self}' is not possible: nodes and steps count from 0.")
@@ -54,8 +58,13 @@ class Fault:
 
     @property
     def loses(self) -> bool:
-        """Whether it costs the run the node; else it gives the node back."""
+        """Whether it costs the run the node."""
         return self.kind in LOSSES
+
+    @property
+    def gives_back(self) -> bool:
+        """Whether a node that was lost comes back."""
+        return self.kind == "back"
 
     @property
     def asked(self) -> bool:
@@ -69,7 +78,9 @@ class Fault:
 
     def after(self, away: frozenset[int]) -> frozenset[int]:
         """The nodes that are away after this fault, of those that were away before it."""
-        return away | {self.node} if self.loses else away - {self.node}
+        if self.loses:
+            return away | {self.node}
+        return away - {self.node} if self.gives_back else away
 
 
 @dataclass(frozen=True)
@@ -123,11 +134,11 @@ class FaultPlan:
                 raise ValueError(
                     f"'{fault}': there is no node {fault.node}, only nodes 0 to {num_nodes - 1}."
                 )
-            if fault.loses and fault.node in away:
+            if not fault.gives_back and fault.node in away:
                 raise ValueError(
                     f"'{fault}': node {fault.node} is already away; let it come back first."
                 )
-            if not fault.loses and fault.node not in away:
+            if fault.gives_back and fault.node not in away:
                 raise ValueError(f"'{fault}': node {fault.node} is not away; lose it first.")
             away = fault.after(away)
 
@@ -143,7 +154,8 @@ class FaultPlan:
             if match is None:
                 raise ValueError(
                     f"{phrase.strip()!r} is no part of a fault plan: write 'lose NODE MOMENT STEP' "
-                    "(or stop, or crash) or 'back NODE before STEP', as in 'lose 3 before 5'."
+                    "(or stop, crash, corrupt, slow) or 'back NODE before STEP', as in "
+                    "'lose 3 before 5'."
                 )
             kind, node, moment, step = match.groups()
             faults.append(Fault(kind, int(node), int(step), moment))

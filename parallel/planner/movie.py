@@ -73,7 +73,7 @@ def frames(
     for when, events in groupby(plan.faults, key=lambda event: event.when):
         events = list(events)
         lost = {event.node for event in events if event.loses}
-        failed = (failed | lost) - {event.node for event in events if not event.loses}
+        failed = (failed | lost) - {event.node for event in events if event.gives_back}
         broken = [() if lost & set(slot) else slot for slot in slots]
         step, title = f"step {when[0]}", _title(events)
         svg = picture(broken, failed, title)
@@ -125,8 +125,8 @@ def _title(events: Sequence[Fault]) -> str:
     'Nodes 3 and 4 are lost, node 1 is back before step 5'
     """
     parts = []
-    for loses, word in ((True, "lost"), (False, "back")):
-        nodes = [str(event.node) for event in events if event.loses == loses]
+    for word in ("lost", "back", "slow"):
+        nodes = [str(event.node) for event in events if _becomes(event) == word]
         if nodes:
             node, are = ("node", "is") if len(nodes) == 1 else ("nodes", "are")
             parts.append(f"{node} {' and '.join(nodes)} {are} {word}")
@@ -135,6 +135,12 @@ def _title(events: Sequence[Fault]) -> str:
     )
     words = ", ".join(parts) + f" {moment} step {events[0].step}"
     return words[0].upper() + words[1:]
+
+
+def _becomes(event: Fault) -> str:
+    if event.loses:
+        return "lost"
+    return "back" if event.gives_back else "slow"
 
 
 def _damage(slots: list[Nodes], broken: list[Nodes], events: Sequence[Fault]) -> str:
@@ -150,4 +156,6 @@ def _damage(slots: list[Nodes], broken: list[Nodes], events: Sequence[Fault]) ->
         return words[0].upper() + words[1:]
     if any(event.loses for event in events):
         return "No ring was broken: there were only spares."
+    if not any(event.gives_back for event in events):
+        return "No ring was broken."
     return "A node that comes back is a spare until it is wired in."

@@ -98,7 +98,7 @@ def _played(drill: Drill, workdir: Path) -> Iterator[Outcome]:
 
 def _say(outcome: Outcome, rounds: int, workdir: Path) -> None:
     round, came = outcome.round, "recovered" if outcome.recovered else "NOT RECOVERED"
-    what = f"{result.in_words(round.kind)}: {round.plan}"
+    what = f"{result.in_words(round.kind)}: {round.what}"
     took = words.seconds(outcome.seconds)
     print(words.clip(f"round {round.number + 1}/{rounds} {came} in {took}, {what}"), flush=True)
     if outcome.why:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 LOG, TEMPORARY = "output.log", "tmp"
 LOOK_S = 0.5
+QUICK_S = 0.05
 MOMENT_S = 10.0  # in which what a process has started may end after it
 LISTENING = "0A"  # a state in /proc/net/tcp
 
@@ -30,21 +31,35 @@ class Ended(NamedTuple):
     left_behind: tuple[str, ...]  # what was still there afterwards; it is not any more
 
 
-def run(function: Callable[..., Any], args: Sequence[Any], folder: Path, limit_s: float) -> Ended:
+def run(
+    function: Callable[..., Any],
+    args: Sequence[Any],
+    folder: Path,
+    limit_s: float,
+    kill: Callable[[], bool] | None = None,
+) -> Ended:
     """Calls `function(*args)` and waits for its end; then nothing of it is there any more.
 
     Its output goes to `folder`/output.log. It must be known by name to the module that it is in.
+
+    Args:  kill: once it is true, the process is killed, without its children, and started again.
     """
     folder.mkdir(parents=True)
     (folder / TEMPORARY).mkdir()
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([function.__module__])
-    process = context.Process(target=_inside, args=(function, args, folder))
     began, sockets = time.monotonic(), set()
+    process = context.Process(target=_inside, args=(function, args, folder))
     process.start()
     try:
         while process.is_alive() and time.monotonic() < began + limit_s:
-            process.join(LOOK_S)
+            process.join(LOOK_S if kill is None else QUICK_S)
+            if kill and kill():
+                kill = None
+                process.kill()
+                process.join()
+                process = context.Process(target=_inside, args=(function, args, folder))
+                process.start()
             sockets |= _sockets(processes_of(folder))
         seconds, code = time.monotonic() - began, process.exitcode
         left = _left_behind(folder, sockets) if code is not None else ()

@@ -14,13 +14,15 @@ import numpy as np
 
 from parallel.elastic.formation import NotEnoughNodes, Rings, Stopwatch
 from parallel.elastic.membership import Members
-from parallel.elastic.processes import Limits
-from parallel.fabric.faults import LOSSES, Fault, FaultPlan
+from parallel.elastic.processes import Limits, pace
+from parallel.fabric.faults import Fault, FaultPlan
 from parallel.fabric.topology import Topology
 from parallel.spmd.mesh import Layout
 
+AT_ONCE = ("lose", "stop", "crash")
 TRIES = 1000  # plans that are drawn until one can be played
 MOST_SEEDS = 2**32
+SUPERVISOR = "supervisor"  # a kind that is no plan: plans are about nodes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +69,7 @@ def _takes_spare(fault: Fault, plan: FaultPlan, spares: Sequence[Fault]) -> bool
     """Whether the supervisor takes a spare as `fault` says: before a step after which no other mesh
     is formed, neither because a node comes back, nor because `spares` were taken just before.
     """
-    news = any(other.step == fault.step and not other.loses for other in plan.faults)
+    news = any(other.step == fault.step and other.gives_back for other in plan.faults)
     late = any(s.node != fault.node and fault.step - s.step <= 2 for s in spares)
     return fault.moment == "before" and fault.step > 0 and not (news or late)
 
@@ -89,6 +91,14 @@ class Round(NamedTuple):
     kind: str
     plan: FaultPlan
     seed: int  # of the run: the order of its data, its initial state
+    supervisor: int | None = None  # after this step it is killed, and started again
+
+    @property
+    def what(self) -> str:
+        """What happens, as text."""
+        if self.supervisor is None:
+            return str(self.plan)
+        return f"the supervisor is killed after step {self.supervisor}"
 
 
 def drawn(ground: Ground, seed: int, number: int) -> Round:
@@ -102,7 +112,8 @@ def drawn(ground: Ground, seed: int, number: int) -> Round:
     for _ in range(TRIES):
         plan = KINDS[kind].draw(ground, rng)
         if ground.shapes(plan) is not None:
-            return Round(number, kind, plan, int(rng.integers(MOST_SEEDS)))
+            killed = int(rng.integers(ground.steps - 2)) if kind == SUPERVISOR else None
+            return Round(number, kind, plan, int(rng.integers(MOST_SEEDS)), killed)
     raise ValueError(
         f"{ground.topology.num_nodes} nodes and {ground.steps} steps leave no room for a round "
         f"where {KINDS[kind].words}: use more of them."
@@ -124,8 +135,8 @@ def _recovering(ground: Ground, rng: np.random.Generator) -> FaultPlan:
 
 
 def _two(ground: Ground, rng: np.random.Generator) -> FaultPlan:
-    first = _loss(ground, rng, str(rng.choice(LOSSES)), ("before", "during"))
-    verb = str(rng.choice(LOSSES))
+    first = _loss(ground, rng, str(rng.choice(AT_ONCE)), ("before", "during"))
+    verb = str(rng.choice(AT_ONCE))
     second = Fault(verb, _other(ground, rng, first), first.step, first.moment)
     return FaultPlan((first, second))
 
@@ -151,6 +162,17 @@ def _flapping(ground: Ground, rng: np.random.Generator) -> FaultPlan:
     return plan
 
 
+def _slow(ground: Ground, rng: np.random.Generator) -> FaultPlan:
+    """Early enough to be found."""
+    latest = max(1, ground.steps - pace.STEPS)
+    node = int(rng.integers(ground.topology.num_nodes))
+    return FaultPlan((Fault("slow", node, int(rng.integers(latest))),))
+
+
+def _nothing(ground: Ground, rng: np.random.Generator) -> FaultPlan:
+    return FaultPlan()
+
+
 def _loss(ground: Ground, rng: np.random.Generator, verb: str, moments: tuple[str, ...]) -> Fault:
     node, moment = int(rng.integers(ground.topology.num_nodes)), str(rng.choice(moments))
     steps = ground.saved if moment == "saving" else range(ground.steps)
@@ -172,5 +194,8 @@ KINDS = {
     "crash": Kind("a node crashes", _one("crash", "before", "during", "saving")),
     "two": Kind("two nodes fail at once", _two),
     "rejoin": Kind("a node is lost and given back", _rejoin),
+    "corrupt": Kind("a bit in the memory of a node changes", _one("corrupt", "before")),
+    "slow": Kind("a node becomes slow", _slow),
+    SUPERVISOR: Kind("the supervisor is killed, and started again", _nothing),
     "flapping": Kind("a node crashes until it is not started again", _flapping),
 }

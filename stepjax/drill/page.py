@@ -115,7 +115,7 @@ def lane(outcome: Outcome, at: Scale) -> str:
     title = (
         f"{round.number + 1}. {in_words(round.kind)}: {came} in {words.seconds(outcome.seconds)}"
     )
-    parts = [said(f"{round.plan}. Seed {round.seed}.", class_="note")]
+    parts = [said(f"{round.what}. Seed {round.seed}.", class_="note")]
     if outcome.why:
         parts.append(tag("ul", tag("li", html.escape(outcome.why)), class_="notes"))
     return section(title, *parts, _drawing(outcome.run, at))

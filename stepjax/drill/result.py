@@ -137,7 +137,7 @@ def _one(outcome: Outcome) -> dict[str, Any]:
     return {
         "round": outcome.round.number,
         "kind": outcome.round.kind,
-        "plan": str(outcome.round.plan),
+        "plan": outcome.round.what,
         "seed": outcome.round.seed,
         "recovered": outcome.recovered,
         "why": outcome.why,

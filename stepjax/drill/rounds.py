@@ -11,7 +11,7 @@ import dataclasses
 import os
 import pickle
 import shutil
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import jax
@@ -30,7 +30,8 @@ from stepjax.drill.matrix import Round
 from stepjax.report import story
 from stepjax.report.story import Story
 from stepjax.train import loop, nodes
-from stepjax.train.events import Injected
+from stepjax.train.events import Injected, Slow, Start, parse_step
+from stepjax.train.jsonl import read
 
 RUN, TWIN = "run", "twin"  # folders
 LIMIT_S = 300.0  # of a run, or TIMES as long as its twin took
@@ -77,12 +78,11 @@ def play(
     if first.code != 0:  # there is nothing to hold the run against
         why = f"its twin had {_end_of(first, there)}"
         return Outcome(round, why, 0.0, first.seconds, None, first.left_behind, story.load(here))
-    ended = fence.run(
-        _train, (faulty, here, programs), here, limit_s or max(LIMIT_S, TIMES * first.seconds)
-    )
+    limit_s = limit_s or max(LIMIT_S, TIMES * first.seconds)
+    ended = fence.run(_train, (faulty, here, programs), here, limit_s, _killing(round, here))
     twin, run = story.load(there), story.load(here)
     left = (*first.left_behind, *ended.left_behind)
-    why = difference(round.plan, twin, run) if ended.code == 0 else _end_of(ended, here)
+    why = difference(round, twin, run) if ended.code == 0 else _end_of(ended, here)
     if not why and left:
         why = f"something was left behind: {', '.join(left)}."
     if not why:
@@ -91,12 +91,26 @@ def play(
     return Outcome(round, why, ended.seconds, first.seconds, apart, left, run)
 
 
-def difference(plan: FaultPlan, twin: Story, run: Story) -> str:
+def _killing(round: Round, folder: Path) -> Callable[[], bool] | None:
+    """Whether the supervisor of a run is to be killed now; None if it never is."""
+    if round.supervisor is None:
+        return None
+    return lambda: any(
+        line.step >= round.supervisor for line in read(folder / "metrics.jsonl", parse_step)
+    )
+
+
+def difference(round: Round, twin: Story, run: Story) -> str:
     """What tells a run that has ended from its twin, in a sentence; "" if nothing does."""
     happened = [event.what for event in run.of(Injected)]
-    for fault in plan.faults:
+    for fault in round.plan.faults:
         if str(fault) not in happened:
             return f"'{fault}' has not happened."
+    slow = {fault.node for fault in round.plan.faults if fault.kind == "slow"}
+    if not slow <= {event.node for event in run.of(Slow)}:
+        return f"nobody has noticed that node {min(slow)} is slow."
+    if round.supervisor is not None and not any(event.resumed for event in run.of(Start)):
+        return "the supervisor was not killed: the run was over before."
     if [line.step for line in run.steps] != [line.step for line in twin.steps]:
         return f"it has logged {len(run.steps)} steps, and its twin {len(twin.steps)}."
     for ours, theirs in zip(run.steps, twin.steps, strict=True):
@@ -143,7 +157,7 @@ def _end_of(ended: fence.Ended, folder: Path) -> str:
 
 def _train(config: ConfigDict, folder: Path, programs: Path) -> None:
     _settle(config)
-    nodes.train(config, folder, programs)
+    nodes.train(config, folder, programs=programs)
 
 
 def _train_twin(

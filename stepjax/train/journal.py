@@ -205,10 +205,10 @@ def still_to_come(plan: FaultPlan, injected: list[str]) -> FaultPlan:
     """
     left, away = [], set()
     for fault in plan.faults:
-        if fault.loses and str(fault) not in injected:
+        if not fault.gives_back and str(fault) not in injected:
             left.append(fault)
-            away.add(fault.node)
-        elif not fault.loses and fault.node in away:
+            away |= {fault.node} if fault.loses else set()
+        elif fault.gives_back and fault.node in away:
             left.append(fault)
             away.remove(fault.node)
     return FaultPlan(tuple(left))

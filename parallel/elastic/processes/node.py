@@ -7,6 +7,7 @@ from a collective that can no longer end.
 
 import collections
 import contextlib
+import ctypes
 import os
 import pickle
 import signal
@@ -35,6 +36,7 @@ from parallel.spmd.executables import Portable
 
 TICK_S = 0.25
 FREE_S = 0.05  # how often a call that waits for others is freed again
+DRAG_S = 0.5  # by which a slow node takes longer
 NEVER_S = 3600  # longer than a node that acts out its end is there
 GRACE_S = 0.25  # until a call that was freed is given up
 FAILURES = {"lose": signal.SIGKILL, "stop": signal.SIGSTOP, "crash": signal.SIGSEGV}
@@ -159,6 +161,7 @@ class ProcessCluster:
         self._plan: tuple[Fault, ...] = ()
         self._held: tuple[int, Any] | None = None
         self._sum = 0, 0  # of it
+        self._drag_s = 0.0  # by which the fault plan makes this node slow
         self._alone_s = 0.0  # that the last call took which concerned this node only
         self._copies: Copies | None = None
         self._counts = False  # the step at hand: what is left of it concerns this node only
@@ -280,6 +283,8 @@ class ProcessCluster:
         dying = self._act("during", step)
         self._link.send(wire.At(step, "during"))
         with self._failing(step):
+            if alone:
+                time.sleep(self._drag_s)
             call = _Call(fn, args, self._heard)
             del args
             if dying:
@@ -519,23 +524,35 @@ class ProcessCluster:
     # -- the fault plan
 
     def _act(self, moment: str, step: int) -> bool:
-        """Acts out what the plan says of this node at this moment: the end of the process.
+        """Acts out what the plan says of this node at this moment.
 
         "During" a step, the end comes while the others compute; True if it does.
         """
         due = [f for f in self._plan if (f.step, f.moment, f.node) == (step, moment, self.node)]
-        if not due:
-            return False
-        self._link.send(wire.Firing(due[0]))
-        if moment != "during":
-            _fail(due[0].kind)
-        threading.Timer(0.005, _fail, (due[0].kind,)).start()
-        return True
+        self._plan = tuple(fault for fault in self._plan if fault not in due)
+        for fault in due:
+            self._link.send(wire.Firing(fault))
+            if fault.kind == "slow":
+                self._drag_s = DRAG_S
+            elif fault.kind == "corrupt" and self._held is not None:
+                flip(jax.tree.leaves(self._held[1])[0])
+            elif moment != "during":
+                _fail(fault.kind)
+            else:
+                threading.Timer(0.005, _fail, (fault.kind,)).start()
+                return True
+        return False
 
 
 def without(kind: str, offers: wire.Offers) -> wire.Offers:
     """The offers whose names begin with other words."""
     return {name: offer for name, offer in offers.items() if not name.startswith(kind)}
+
+
+def flip(x: jax.Array) -> None:
+    """Changes a bit of the first shard here, in the memory of the device, which is the host's."""
+    at = x.addressable_shards[0].data.unsafe_buffer_pointer()
+    ctypes.c_uint8.from_address(at).value ^= 1 << 6
 
 
 def _fail(kind: str) -> NoReturn:

@@ -7,7 +7,7 @@ import collections
 import statistics
 from collections.abc import Collection
 
-STEPS = 10  # that are looked at
+STEPS = 6  # that are looked at
 FACTOR = 3.0  # times the median of all nodes is slow
 LEAST_S = 0.02  # below that, no node is called slow
 

@@ -322,7 +322,7 @@ class Supervisor:
         self._formation, self._used = formation, self.rings.nodes(formation)
         self._service = Service(len(self._used), self._office.address[0])
         for n in ready:
-            plan = tuple(fault for fault in self._plan if fault.node == n and fault.loses)
+            plan = tuple(fault for fault in self._plan if fault.node == n and not fault.gives_back)
             self._tell(
                 [n],
                 wire.Form(self._number, formation, self._used, self._service.address, peers, plan),
@@ -374,10 +374,9 @@ class Supervisor:
         checks = {n: check for n in self._used if (check := self._nodes[n].check) is not None}
         wrong, undecided = checksum.compare(checks)
         for n in wrong:
-            self._deaths[n] = self._limits.returns + 1
-            self._kill(
-                n, f"its state was not that of its replicas in step {step}, so it stays away"
-            )
+            if n not in self._away:  # the plan may want it back
+                self._deaths[n] = self._limits.returns + 1
+            self._kill(n, f"its state was not that of its replicas in step {step}")
         if undecided and not wrong:
             self._doubts[step] = self._doubts.get(step, 0) + 1
             if self._doubts[step] > 2:
@@ -399,10 +398,11 @@ class Supervisor:
                 self._kill(fault.node, "the fault plan took it")
 
     def _happens(self, fault: Fault) -> None:
-        """The plan takes a node, which is away until the plan gives it back."""
+        """The plan takes a node, which is away until the plan gives it back, or makes it slow."""
         self._plan.remove(fault)
-        self._away.add(fault.node)
-        self._deaths[fault.node] = self._deaths.get(fault.node, 0) + (not fault.asked)
+        if fault.loses:
+            self._away.add(fault.node)
+            self._deaths[fault.node] = self._deaths.get(fault.node, 0) + (not fault.asked)
         self._observer.fault(fault)
 
     # -- the state

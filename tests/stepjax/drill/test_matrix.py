@@ -74,4 +74,5 @@ def test_a_flapping_node_crashes_once_more_than_it_is_started_again():
 def test_where_there_is_no_room_a_sentence_says_so():
     one_ring = Ground(KHopLine(2, hops=1), Layout(tensor=4), 2, steps=8, save_every=3)
     with pytest.raises(ValueError, match="2 nodes and 8 steps leave no room for a round where"):
-        drawn(one_ring, 0, 0)
+        for number in range(len(KINDS)):
+            drawn(one_ring, 0, number)

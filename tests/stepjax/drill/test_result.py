@@ -7,6 +7,7 @@ import pytest
 
 from parallel.fabric.faults import FaultPlan
 from stepjax.drill import page, result
+from stepjax.drill.matrix import Round
 from stepjax.drill.rounds import difference, furthest
 
 GOOD = [
@@ -91,7 +92,7 @@ TWIN = made_up.story(map(made_up.step, range(4)), heldout={"loss": 1.0})
 )
 def test_whatever_tells_a_run_from_its_twin_is_named(change, why):
     told = {"steps": map(made_up.step, range(4)), "plan": PLAN, "heldout": {"loss": 1.0}} | change
-    found = difference(FaultPlan.parse(PLAN), TWIN, made_up.story(**told))
+    found = difference(Round(0, "during", FaultPlan.parse(PLAN), 0), TWIN, made_up.story(**told))
     assert found.startswith(why) and bool(found) == bool(why)
 
 

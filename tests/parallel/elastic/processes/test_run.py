@@ -84,9 +84,7 @@ def test_a_node_that_is_lost_before_its_part_is_copied_costs_one_step_at_most(tm
 def test_a_node_with_a_wrong_bit_in_its_state_is_named_and_stays_away(tmp_path):
     notes = counting.on_processes("", tmp_path, [(1, 3, "flip")])
     assert notes.sums == counting.expected()
-    assert notes.causes == [
-        (1, "its state was not that of its replicas in step 3, so it stays away")
-    ]
+    assert notes.causes == [(1, "its state was not that of its replicas in step 3")]
     assert notes.recoveries == [(3, [1], [], "replica", 0)]
 
 
@@ -137,6 +135,7 @@ def test_a_supervisor_that_is_killed_takes_up_its_nodes_when_it_is_started_again
     [
         ("stop 1 during 3; back 1 before 5", "it was silent for [0-9]+ s"),
         ("crash 1 before 3; back 1 before 5", "its process was ended by SIGSEGV"),
+        ("corrupt 1 before 3; back 1 before 5", "its state was not that of its replicas in step 3"),
     ],
 )
 def test_the_verb_of_a_plan_says_how_a_node_fails(plan, why, tmp_path):
