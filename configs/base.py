@@ -80,6 +80,7 @@ def get_config() -> ConfigDict:
     c.optimizer.eps = 1e-8
     c.optimizer.weight_decay = 0.01
     c.optimizer.clip = 1.0  # largest norm of a gradient
+    c.optimizer.give_up_after = 3  # steps in a row that are not finite; until then they are skipped
 
     c.checkpoint = ConfigDict()
     c.checkpoint.every = 20  # steps

@@ -74,6 +74,7 @@ def get_config() -> ConfigDict:
     c.goodput.recovery.checkpoint_every = 3600.0
     c.goodput.recovery.restart = 900.0  # all processes start again and load the checkpoint
     c.goodput.recovery.rebuild = 60.0  # circuits switch, the mesh is rebuilt, state is copied
+    c.goodput.measured = ""  # result.json of a training run, to take step and rebuild from
 
     c.movie = ConfigDict()  # a page to step through
     c.movie.num_nodes = 18

@@ -77,6 +77,7 @@ def offenders(place: str, *forbidden: str, but: tuple[str, ...] = ()) -> list[st
         ("stepjax.model", ("stepjax.infer", "stepjax.evaluate"), ()),
         ("stepjax.infer", ("stepjax.train", "stepjax.evaluate", "stepjax.data.sources"), ()),
         ("stepjax.evaluate", ("stepjax.train",), ()),
+        ("stepjax.train", ("stepjax.drill", "stepjax.bench"), ()),
     ],
 )
 def test_no_floor_looks_up(place, forbidden, but):
@@ -85,12 +86,13 @@ def test_no_floor_looks_up(place, forbidden, but):
 
 def test_only_training_and_what_measures_it_know_the_mesh():
     known = [o for o in offenders("stepjax", "parallel", but=("parallel.show",))]
-    assert [o for o in known if not o.startswith(("stepjax.train", "stepjax.bench"))] == []
+    above = ("stepjax.train", "stepjax.bench", "stepjax.drill")
+    assert [o for o in known if not o.startswith(above)] == []
 
 
 def test_the_report_knows_only_the_records_of_a_run():
     """They import nothing else of training, so the report stays below it."""
-    records = tuple(f"stepjax.train.{name}" for name in ("jsonl", "events", "summary"))
+    records = tuple(f"stepjax.train.{name}" for name in ("jsonl", "events", "goodput", "summary"))
     records += ("stepjax.disk.files",)
     assert offenders("stepjax.report", "parallel", but=("parallel.show",)) == []
     assert (

@@ -24,6 +24,16 @@ from parallel.fabric.faults import Fault, FaultPlan
 from parallel.spmd.executables import Program
 
 
+def check_emulable(plan: FaultPlan) -> None:
+    """Raises ValueError for a plan with failures that only processes can act out."""
+    for fault in plan.faults:
+        if not fault.asked:
+            raise ValueError(
+                f"'{fault}': an emulated node has no process that can {fault.kind}; write "
+                f"'lose {fault.node} {fault.moment} {fault.step}', or run each node as a process."
+            )
+
+
 class EmulatedCluster:
     """The nodes of `rings`, as groups of this process's devices; a thread sends their heartbeats.
 
@@ -47,6 +57,7 @@ class EmulatedCluster:
     ):
         num_nodes, gpus_per_node = rings.topology.num_nodes, rings.gpus_per_node
         plan.check(num_nodes)
+        check_emulable(plan)
         devices, wanted = jax.devices(), num_nodes * gpus_per_node
         if len(devices) < wanted:
             raise ValueError(
@@ -189,7 +200,7 @@ class EmulatedCluster:
                 case "back":
                     self._take_back(nodes & self.lost)  # the moment of a loss may never have come
                 case _:
-                    raise AssertionError(f"a fault of kind {kind!r} cannot be emulated.")
+                    raise AssertionError(f"{kind!r} should have been refused.")
             self._fired.update(faults)
             for fault in faults:
                 self._on_fault(fault)

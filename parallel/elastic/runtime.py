@@ -6,6 +6,7 @@ computed: a `Job` says which programs there are, and how its state lies on a mes
 
 import dataclasses
 import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
@@ -79,6 +80,7 @@ class Runtime:
         self._settled: Generation  # the last one with the state on its mesh
         self.step = 0  # steps that the state has behind it
         self.state: Any = None
+        self.loading: dict[str, float] = {}  # seconds that the run has waited for each program
         self._rings = rings
         self._job = job
         self._programs = {name: cluster.program(name, low) for name, low in job.programs.items()}
@@ -115,7 +117,7 @@ class Runtime:
     def run(self, name: str, *args: Any, step: int) -> Any:
         """Runs a program of the job on the current mesh. Raises NodeFailure."""
         if name not in self._loaded:
-            self._loaded[name] = self._programs[name].on(self.mesh)
+            self._load(name)
         return self.cluster.run(self._loaded[name], *args, step=step)
 
     def read(self, x: jax.Array, step: int) -> np.ndarray[Any, Any]:
@@ -173,13 +175,18 @@ class Runtime:
     def _enter(self, generation: Generation) -> int:
         """Returns how many programs had to be compiled."""
         self.generation = generation
-        programs, shape = (
-            {name: self._programs[name] for name in self._ahead},
-            self.mesh.devices.shape,
-        )
-        compiled = sum(not program.is_prepared(shape) for program in programs.values())
-        self._loaded = {name: program.on(self.mesh) for name, program in programs.items()}
+        shape = self.mesh.devices.shape
+        compiled = sum(not self._programs[name].is_prepared(shape) for name in self._ahead)
+        self._loaded = {}
+        for name in self._ahead:
+            self._load(name)
         return compiled
+
+    def _load(self, name: str) -> None:
+        began = time.perf_counter()
+        self._loaded[name] = self._programs[name].on(self.mesh)
+        waited = time.perf_counter() - began
+        self.loading[name] = self.loading.get(name, 0.0) + waited
 
     def _recover(self, n: int, after_failure: bool, go_back: GoBack) -> Recovered:
         watch, before = Stopwatch(), self._settled

@@ -4,14 +4,22 @@ One plan drives tests, simulator, emulation and real processes. Its text form is
 each fault:
 
     lose 3 before 5; back 3 before 9; lose 5 during 12; lose 1 saving 14; lose 2 recovering 12
+    stop 3 during 5; crash 4 before 7
+
+The verb says how a node fails. All of them cost the run the node, until the plan gives it back:
+
+    lose    it is taken away: killed with SIGKILL, if it is a process. This was asked for
+    stop    it hangs (SIGSTOP): nobody hears of it again. Counts as a failure that nobody asked for
+    crash   it ends by a fault of its own (SIGSEGV). Counts as one, too
 """
 
 import re
 from dataclasses import dataclass
 
 MOMENTS = ("before", "during", "recovering", "saving")  # in the order in which a step comes to them
-KINDS = ("lose", "back")
-PHRASE = re.compile(r"(lose|back)\s+(\d+)\s+([a-z]+)\s+(\d+)")
+LOSSES = ("lose", "stop", "crash")
+KINDS = (*LOSSES, "back")
+PHRASE = re.compile(rf"({'|'.join(KINDS)})\s+(\d+)\s+([a-z]+)\s+(\d+)")
 
 
 @dataclass(frozen=True)
@@ -30,8 +38,10 @@ class Fault:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise ValueError(f"a fault plan cannot {self.kind!r} a node: say 'lose' or 'back'.")
-        if self.moment not in (MOMENTS if self.kind == "lose" else MOMENTS[:1]):
+            raise ValueError(
+                f"a fault plan cannot {self.kind!r} a node: say one of {', '.join(KINDS)}."
+            )
+        if self.moment not in (MOMENTS if self.loses else MOMENTS[:1]):
             raise ValueError(
                 f"'{self}' names no moment of a step: nodes come back before it, "
                 f"and are lost {', '.join(MOMENTS[:-1])} or {MOMENTS[-1]}."
@@ -43,17 +53,23 @@ class Fault:
         return f"{self.kind} {self.node} {self.moment} {self.step}"
 
     @property
+    def loses(self) -> bool:
+        """Whether it costs the run the node; else it gives the node back."""
+        return self.kind in LOSSES
+
+    @property
+    def asked(self) -> bool:
+        """Whether it is no failure of the node, but the will of those who run the cluster."""
+        return self.kind in ("lose", "back")
+
+    @property
     def when(self) -> tuple[int, int]:
         """Faults sort by it: the step, and the place of the moment in it."""
         return self.step, MOMENTS.index(self.moment)
 
     def after(self, away: frozenset[int]) -> frozenset[int]:
         """The nodes that are away after this fault, of those that were away before it."""
-        if self.kind == "lose":
-            return away | {self.node}
-        if self.kind == "back":
-            return away - {self.node}
-        raise AssertionError(f"nothing says what {self.kind!r} does to a node")
+        return away | {self.node} if self.loses else away - {self.node}
 
 
 @dataclass(frozen=True)
@@ -107,11 +123,11 @@ class FaultPlan:
                 raise ValueError(
                     f"'{fault}': there is no node {fault.node}, only nodes 0 to {num_nodes - 1}."
                 )
-            if fault.kind == "lose" and fault.node in away:
+            if fault.loses and fault.node in away:
                 raise ValueError(
                     f"'{fault}': node {fault.node} is already away; let it come back first."
                 )
-            if fault.kind == "back" and fault.node not in away:
+            if not fault.loses and fault.node not in away:
                 raise ValueError(f"'{fault}': node {fault.node} is not away; lose it first.")
             away = fault.after(away)
 
@@ -127,7 +143,7 @@ class FaultPlan:
             if match is None:
                 raise ValueError(
                     f"{phrase.strip()!r} is no part of a fault plan: write 'lose NODE MOMENT STEP' "
-                    "or 'back NODE before STEP', as in 'lose 3 before 5'."
+                    "(or stop, or crash) or 'back NODE before STEP', as in 'lose 3 before 5'."
                 )
             kind, node, moment, step = match.groups()
             faults.append(Fault(kind, int(node), int(step), moment))

@@ -211,13 +211,24 @@ class PlacementTime(Experiment):
 class Goodput(TraceExperiment):
     job_scales: tuple[float, ...]
     recovery: goodput.Recovery
+    measured: str  # a file whose times replace some of `recovery`
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.measured:
+            object.__setattr__(self, "recovery", goodput.measured(self.measured, self.recovery))
 
     def run(self) -> Result:
-        trace = self.trace.read()
+        trace, notes = self.trace.read(), ()
+        if self.measured:
+            notes = (
+                f"As {self.measured} measured, a step takes {self.recovery.step:.3g} s and a "
+                f"rebuild {self.recovery.rebuild:.3g} s.",
+            )
         jobs = (self.names, self.tensor, self.job_scales)
         draws = (self.draws, self.seed)
         rows = goodput.goodput(self.cluster, trace, *jobs, self.recovery, *draws)
-        return Result(rows, about(trace))
+        return Result(rows, about(trace) + notes)
 
 
 @dataclass(frozen=True)

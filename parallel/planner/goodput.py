@@ -19,10 +19,12 @@ at once are one stop. Checkpoints and copies are assumed to cost nothing, since 
 beside the training.
 """
 
+import json
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, astuple, dataclass, replace
 from itertools import product
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -50,6 +52,26 @@ class Recovery:
             raise ValueError(f"{self}: these are seconds, finite and not below 0.")
         if min(self.step, self.checkpoint_every) <= 0:
             raise ValueError(f"{self}: a step and the time between checkpoints are more than 0 s.")
+
+
+def measured(file: str, recovery: Recovery) -> Recovery:
+    """`recovery` with the step and the rebuild that the result.json of a training run tells.
+
+    Raises: ValueError, in one sentence, if it tells of neither.
+    """
+    try:
+        run = json.loads(Path(file).expanduser().read_bytes())
+        spent, times = run["goodput"], run["recovery_seconds"]
+        step, rebuild = spent["stepping"] / run["steps"], spent["recovering"] / len(times)
+    except (OSError, RuntimeError) as error:  # of a home directory that there is not
+        why = getattr(error, "strerror", None) or error
+        raise ValueError(f"{file}: cannot read the result of a run: {why}.") from None
+    except (ValueError, LookupError, TypeError, ZeroDivisionError):
+        raise ValueError(
+            f"{file} does not tell what a recovery took: give the result.json of a training run "
+            "that has lost a node."
+        ) from None
+    return replace(recovery, step=step, rebuild=rebuild)
 
 
 class Stretch(NamedTuple):

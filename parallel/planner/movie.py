@@ -72,8 +72,8 @@ def frames(
     ]
     for when, events in groupby(plan.faults, key=lambda event: event.when):
         events = list(events)
-        lost = {event.node for event in events if event.kind == "lose"}
-        failed = (failed | lost) - {event.node for event in events if event.kind == "back"}
+        lost = {event.node for event in events if event.loses}
+        failed = (failed | lost) - {event.node for event in events if not event.loses}
         broken = [() if lost & set(slot) else slot for slot in slots]
         step, title = f"step {when[0]}", _title(events)
         svg = picture(broken, failed, title)
@@ -125,8 +125,8 @@ def _title(events: Sequence[Fault]) -> str:
     'Nodes 3 and 4 are lost, node 1 is back before step 5'
     """
     parts = []
-    for kind, word in (("lose", "lost"), ("back", "back")):
-        nodes = [str(event.node) for event in events if event.kind == kind]
+    for loses, word in ((True, "lost"), (False, "back")):
+        nodes = [str(event.node) for event in events if event.loses == loses]
         if nodes:
             node, are = ("node", "is") if len(nodes) == 1 else ("nodes", "are")
             parts.append(f"{node} {' and '.join(nodes)} {are} {word}")
@@ -148,6 +148,6 @@ def _damage(slots: list[Nodes], broken: list[Nodes], events: Sequence[Fault]) ->
             f"{' and '.join(gone)} {'is' if len(gone) == 1 else 'are'} broken; the others run on."
         )
         return words[0].upper() + words[1:]
-    if any(event.kind == "lose" for event in events):
+    if any(event.loses for event in events):
         return "No ring was broken: there were only spares."
     return "A node that comes back is a spare until it is wired in."

@@ -120,7 +120,7 @@ def _planned_losses(workdir: Path, process: subprocess.Popen) -> int:
         starts = _events(workdir, Start)
         return FaultPlan.parse(starts[0].plan) if starts else None
 
-    return sum(fault.kind == "lose" for fault in _wait(plan, process, "its start").faults)
+    return sum(fault.loses for fault in _wait(plan, process, "its start").faults)
 
 
 def _recoveries(workdir: Path, wanted: int) -> list[Recovery] | None:

@@ -94,7 +94,7 @@ def trainer_on(
 ) -> Iterator[Trained]:
     """The product's trainer on an emulated line of nodes without faults."""
     shapes = {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in made.arrays.items()}
-    trainer = Trainer(made.programs, shapes, microbatch, config.objective)
+    trainer = Trainer(made.programs, shapes, microbatch, config.objective, give_up_after=1)
     rings = Rings(KHopLine(num_nodes, 2), Layout(tensor), gpus_per_node)
     with EmulatedCluster(rings, FaultPlan()) as cluster:
         runtime = Runtime(cluster, rings, OneBatch(trainer), (GRADIENTS, UPDATE))

@@ -24,7 +24,8 @@ import orbax.checkpoint as ocp
 
 from stepjax.disk.sealed import Damaged, sealed, verify
 
-PARAMS, OPTIMIZER, EXPONENTS = "params", "optimizer", "exponents"  # the parts of a state
+# The parts of a state.
+PARAMS, OPTIMIZER, EXPONENTS, SKIPPED = "params", "optimizer", "exponents", "skipped"
 ARRAYS, FACTS = "arrays", "arrays.json"
 ROOM = 1.1  # of the arrays' bytes, and ROOM_FOR_EACH: what Orbax takes on the disk, at most
 ROOM_FOR_EACH = 4096  # bytes

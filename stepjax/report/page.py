@@ -19,6 +19,7 @@ from parallel.show import words
 from parallel.show.chart import Line, Mark, chart, stepped, thinned
 from parallel.show.svg import BLUE, GREEN, GREY, ORANGE, RED, tag
 from stepjax.disk.files import replace
+from stepjax.report.goodput import goodput
 from stepjax.report.markup import said, seconds, section, table
 from stepjax.report.recoveries import recoveries
 from stepjax.report.story import Story, load, setting, verdict
@@ -44,6 +45,7 @@ def page(story: Story) -> str:
         cards(story),
         losses(story),
         devices(story),
+        goodput(story),
         *recoveries(story),
         heldout(story),
         settings(story),

@@ -110,6 +110,9 @@ def verdict(story: Story) -> str:
     parts = [_ending(story), _faults(numbers.faults, numbers.rejoins)]
     if numbers.steps_lost:
         parts.append(f"{words.counted(numbers.steps_lost, 'step')} had to be done again")
+    if numbers.skipped_steps:
+        skipped = words.counted(numbers.skipped_steps, "step")
+        parts.append(f"{skipped} without a finite loss and gradient were skipped")
     lost, repeated = numbers.samples_lost, numbers.samples_repeated
     if lost == repeated == 0:
         parts.append("no sample was lost or repeated")

@@ -8,7 +8,7 @@ output is no terminal, it prints a line about every tenth of the run instead.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
@@ -22,6 +22,7 @@ from stepjax.train.events import (
     Event,
     Generation,
     Recovery,
+    Skipped,
     Slow,
     Start,
     StepLine,
@@ -97,6 +98,8 @@ class Terminal:
                 wiring = self._wiring(self._generations[event.generation])
                 line = f"{recovery_line(event)}: {wiring}, back in {words.seconds(event.seconds)}"
                 line += f" ({event.cause})" if event.cause else ""
+            case Skipped():
+                line = f"skipped step {event.step}: its loss or gradient is not finite"
             case Checkpoint():
                 line = f"saved step {event.step} in {words.seconds(event.seconds)}"
             case Slow():
@@ -112,6 +115,10 @@ class Terminal:
                 line = f"done: {words.counted(event.step, 'step')}"
         if line:
             self._print(line)
+
+    def account(self, goodput: Mapping[str, float]) -> None:
+        """Prints where the time went (see `stepjax.train.goodput`), what took most of it first."""
+        self._print(account_line(goodput))
 
     def _print(self, line: str) -> None:
         self._console.print(words.clip(line), markup=False, highlight=False, soft_wrap=True)
@@ -136,6 +143,17 @@ def start_line(start: Start) -> str:
     goes_on = f", goes on at step {start.step}" if start.resumed else ""
     plan = f"plan: {start.plan}" if start.plan else "no faults planned"
     return f"{fabric}, {layout}{goes_on}; {plan}"
+
+
+def account_line(goodput: Mapping[str, float]) -> str:
+    """
+    >>> account_line({"waiting": 5.1, "stepping": 90.0, "saving": 0.1, "share": 0.95})
+    '1:35: stepping 95 %, waiting 5 %'
+    """
+    parts = sorted(((s, part) for part, s in goodput.items() if part != "share"), reverse=True)
+    total = sum(s for s, _ in parts)
+    said = [f"{part} {100 * s / total:.0f} %" for s, part in parts if s / total > 0.005]
+    return f"{words.clock(total)}: {', '.join(said)}"
 
 
 def recovery_line(recovery: Recovery) -> str:

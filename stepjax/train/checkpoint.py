@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from stepjax.disk import checkpoint, sealed
-from stepjax.disk.checkpoint import EXPONENTS, OPTIMIZER, PARAMS
+from stepjax.disk.checkpoint import EXPONENTS, OPTIMIZER, PARAMS, SKIPPED
 from stepjax.disk.files import writing
 from stepjax.train.programs import State
 
+_PARTS = (PARAMS, OPTIMIZER, EXPONENTS, SKIPPED)  # in the order of a State
 DAMAGED = ".damaged"  # ends the name of a checkpoint that was set aside
 
 
@@ -86,8 +87,9 @@ class Checkpoints:
         step, arrays, damaged = checkpoint.newest(self.folder)
         for number in damaged:
             self._set_aside(number)
+        arrays.setdefault(SKIPPED, np.zeros(2, np.int32))  # version 0.1 ended where one was due
         parts = checkpoint.as_tree(_parts(shapes), arrays, self.folder / str(step))
-        return Restored(step, State(parts[PARAMS], parts[OPTIMIZER], parts[EXPONENTS]), damaged)
+        return Restored(step, State(*map(parts.get, _PARTS)), damaged)
 
     def close(self) -> None:
         """Waits until everything is written."""
@@ -121,4 +123,4 @@ def sweep(folder: Path) -> None:
 
 def _parts(state: State) -> dict[str, Any]:
     """A state as the tree whose paths are the names of the saved arrays."""
-    return {PARAMS: state.params, OPTIMIZER: state.optimizer, EXPONENTS: state.exponents}
+    return dict(zip(_PARTS, state, strict=True))

@@ -46,6 +46,7 @@ class Start(Event):
     plan: str  # the faults to come, as text
     resumed: bool
     steps_lost: int  # that an earlier process had done, and that are done again
+    began: float | None = None  # when `train` was called, in seconds since the epoch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +61,14 @@ class Generation(Event):
     devices: int  # in rings
     switched: int  # bundles
     switch_seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Compiled(Event):
+    """The run has waited for a program, which was compiled or loaded."""
+
+    program: str
+    seconds: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,8 +89,8 @@ class Recovery(Event):
     seconds: float
     state_from: str  # "replica", "neighbour" or "checkpoint"
     steps_lost: int
-    compiled: int = 0  # programs that had to be compiled
     cause: str = ""  # who failed, and how that was noticed: known of real processes
+    compiled: int = 0  # programs that had to be compiled
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,6 +99,27 @@ class Slow(Event):
 
     node: int
     times: float | None  # the median of all nodes
+
+
+@dataclasses.dataclass(frozen=True)
+class Skipped(Event):
+    """The loss or the gradient of step `step` is not finite; it left the state as it was."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Undone(Event):
+    """Step `step` was done at `time`, and has to be done again: its line was dropped."""
+
+    seconds: float  # as in the line, without those in which it waited
+
+
+@dataclasses.dataclass(frozen=True)
+class Held(Event):
+    """The run has waited for the state before step `step` to be saved; much of that is done beside
+    the steps.
+    """
+
+    seconds: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,6 +144,7 @@ class Evaluation(Event):
     wer: float | None
     cer: float | None
     loss: float | None
+    seconds: float = 0.0  # of an earlier version they are not known
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,7 +161,9 @@ class End(Event):
 
 @dataclasses.dataclass(frozen=True)
 class StepLine:
-    """A line of metrics.jsonl. A loss is None where the batch has no token of its kind."""
+    """A line of metrics.jsonl. A loss is None where the batch has no token of its kind, and where
+    it is not finite; the norm of the gradient is None where the step was skipped.
+    """
 
     step: int
     loss: float | None
@@ -138,12 +171,14 @@ class StepLine:
     loss_audio: float | None
     grad_norm: float | None
     tokens: int  # with a loss
-    seconds: float
+    seconds: float  # without recovering, evaluating and saving
     tokens_per_second: float | None
     devices: int
     generation: int
     learning_rate: float
     sample_ids_hash: str
+    waited: float = 0.0  # of `seconds`: until the batch was there
+    time: float | None = None  # when it was done, in seconds since the epoch
 
 
 def record(line: Event | StepLine) -> Record:

@@ -21,7 +21,8 @@ from stepjax.recipe import Recipe
 from stepjax.train.corpus import Splits
 
 FREE = (  # parts of a config that do not change the trajectory; of a corpus the content counts
-    "faults", "checkpoint", "evaluate", "data.cache", "data.manifest", "data.fsdd",
+    "faults", "checkpoint", "evaluate", "optimizer.give_up_after", "data.cache", "data.manifest",
+    "data.fsdd",
 )  # fmt: skip
 CONFIG, RECIPE, IDENTITY = "config.json", "recipe", "identity.json"
 CURES = {  # by the first part of a name

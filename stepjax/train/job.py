@@ -33,7 +33,8 @@ class TrainingJob:
             for name, x in trained_on(corpus.batches[0].arrays).items()
         }
         rows = config.data.microbatch
-        trainer = Trainer(device, shapes, rows, config.objective)
+        give_up_after = config.optimizer.give_up_after
+        trainer = Trainer(device, shapes, rows, config.objective, give_up_after)
         return cls(make_state, device, trainer, Heldout(corpus, device, rows))
 
     @property

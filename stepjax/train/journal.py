@@ -4,7 +4,9 @@ metrics.jsonl has a line a step, events.jsonl a line an event; TensorBoard and t
 same.
 """
 
-from collections.abc import Sequence
+import contextlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -16,7 +18,7 @@ from stepjax.report.terminal import Terminal
 from stepjax.train import events
 from stepjax.train.board import Board
 from stepjax.train.checkpoint import Saved
-from stepjax.train.jsonl import Log, read, truncate
+from stepjax.train.jsonl import Log, read, salvage, truncate
 from stepjax.train.trainer import Measured
 
 
@@ -25,6 +27,7 @@ class Records:
 
     def __init__(self, num_nodes: int):
         self._num_nodes = num_nodes
+        self._compiled: dict[str, float] = {}  # seconds told so far, by program
 
     def event(self, event: events.Event) -> None:
         raise NotImplementedError
@@ -40,6 +43,24 @@ class Records:
         """These have come to the disk."""
         for saved in checkpoints:
             self.event(events.Checkpoint(saved.step, seconds=saved.seconds))
+
+    @contextlib.contextmanager
+    def held(self, step: int) -> Iterator[None]:
+        """Within it the run waits until the state before a step is saved."""
+        began = time.perf_counter()
+        yield
+        self.event(events.Held(step, seconds=time.perf_counter() - began))
+
+    def compiled(self, step: int, loading: Mapping[str, float]) -> None:
+        """The run has waited for programs.
+
+        Args:  loading: for how many seconds, by program, since this process began.
+        """
+        for program, seconds in loading.items():
+            more = seconds - self._compiled.get(program, 0.0)
+            if more > 0:
+                self.event(events.Compiled(step, program=program, seconds=more))
+        self._compiled |= loading
 
     def generation(self, step: int, generation: Generation) -> None:
         mesh, nodes = generation.mesh, frozenset(range(self._num_nodes))
@@ -78,11 +99,12 @@ class Records:
         step: int,
         measured: Measured,
         seconds: float,
+        waited: float,
         generation: Generation,
         learning_rate: float,
         sample_ids_hash: str,
     ) -> None:
-        """One line of metrics.jsonl."""
+        """One line of metrics.jsonl; `waited` of its seconds there was no batch."""
         self.line(
             events.StepLine(
                 step,
@@ -96,6 +118,8 @@ class Records:
                 generation=generation.number,
                 learning_rate=learning_rate,
                 sample_ids_hash=sample_ids_hash,
+                waited=waited,
+                time=time.time(),
             )
         )
 
@@ -128,6 +152,10 @@ class Journal(Records):
         if self._board:
             self._board.close()
         self._board = Board(self._board_folder, step)
+        for line in salvage(self.metrics.path, events.parse_step)[0]:
+            if line.step >= step and line.time is not None:
+                seconds = line.seconds - line.waited
+                self.event(events.Undone(line.step, seconds=seconds, time=line.time))
         return truncate(self.metrics.path, lambda line: line["step"] < step)
 
     def told(self) -> list[events.Event | events.StepLine]:
@@ -154,11 +182,17 @@ class Journal(Records):
         self.events.write(events.record(event))
         self._terminal.event(event)
 
+    def account(self, goodput: dict[str, float] | None) -> None:
+        """Says where the time of the run went, if that is known."""
+        if goodput:
+            self._terminal.account(goodput)
+
     def line(self, line: events.StepLine) -> None:
         record = events.record(line)
         self.metrics.write(record)
         self._board.write(
-            line.step, {k: v for k, v in record.items() if k not in ("step", "sample_ids_hash")}
+            line.step,
+            {k: v for k, v in record.items() if k not in ("step", "sample_ids_hash", "time")},
         )
         self._terminal.step(line)
 
@@ -171,10 +205,10 @@ def still_to_come(plan: FaultPlan, injected: list[str]) -> FaultPlan:
     """
     left, away = [], set()
     for fault in plan.faults:
-        if fault.kind == "lose" and str(fault) not in injected:
+        if fault.loses and str(fault) not in injected:
             left.append(fault)
             away.add(fault.node)
-        elif fault.kind == "back" and fault.node in away:
+        elif not fault.loses and fault.node in away:
             left.append(fault)
             away.remove(fault.node)
     return FaultPlan(tuple(left))

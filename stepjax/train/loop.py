@@ -15,8 +15,8 @@ import jax
 from ml_collections import ConfigDict
 
 from parallel.elastic.cluster import Cluster
-from parallel.elastic.emulated import EmulatedCluster
-from parallel.elastic.formation import NotEnoughNodes, Rings
+from parallel.elastic.emulated import EmulatedCluster, check_emulable
+from parallel.elastic.formation import Generation, NotEnoughNodes, Rings, Stopwatch
 from parallel.elastic.runtime import Runtime
 from parallel.fabric.faults import FaultPlan
 from stepjax import numerics
@@ -58,6 +58,7 @@ def train(config: ConfigDict, workdir: Path) -> dict:
     Raises:  ValueError, before anything is trained, for a config that cannot be; Stopped, when the
              run was interrupted or no ring can be formed any more; NotFinite.
     """
+    check_emulable(check(config)[2])
     with contextlib.ExitStack() as stack:
         opened = open_run(config, workdir, stack)
         rings, journal = opened.rings, opened.journal
@@ -85,6 +86,7 @@ def open_run(config: ConfigDict, workdir: Path, stack: contextlib.ExitStack) -> 
 
     Raises: ValueError for a config that cannot be trained, or not in this folder.
     """
+    began = time.time()
     topology, layout, plan = check(config)
     numerics.settle()
     stack.enter_context(Lock(workdir))
@@ -98,7 +100,7 @@ def open_run(config: ConfigDict, workdir: Path, stack: contextlib.ExitStack) -> 
     rings = Rings(topology, layout, config.fabric.gpus_per_node)
     plan = still_to_come(plan, journal.injected())
     job = TrainingJob.of(config, corpus)
-    store = stack.enter_context(Store(config, job, workdir / "checkpoints", journal))
+    store = stack.enter_context(Store(config, job, workdir / "checkpoints", journal, began))
     return Opened(rings, plan, corpus, job, journal, store)
 
 
@@ -123,48 +125,67 @@ def run(
     with contextlib.ExitStack() as stack:
         feed = Feed(corpus.batches, steps)
         stack.callback(feed.close)
-        runtime = Runtime(cluster, rings, job, AHEAD, journal.generation)
+
+        def formed(n: int, generation: Generation) -> None:
+            journal.compiled(n, runtime.loading)
+            journal.generation(n, generation)
+
+        runtime = Runtime(cluster, rings, job, AHEAD, formed)
         stack.callback(runtime.close)
 
-        def work(n: int) -> tuple[Score | None, Measured | None]:
+        def work(n: int) -> tuple[Score | None, Measured | None, Stopwatch]:
             score = measured = None
+            # It stands still while programs are loaded.
+            watch = Stopwatch(lambda: time.perf_counter() - sum(runtime.loading.values()))
             if n == steps or _is_due(config.evaluate.every, n):
                 score = job.heldout.score(n - 1, runtime)
+            watch.lap("evaluating")
             if n < steps:
-                measured = job.trainer.step(n, trained_on(feed.at(n).arrays), runtime)
+                arrays = trained_on(feed.at(n).arrays)
+                watch.lap("waiting")
+                measured = job.trainer.step(n, arrays, runtime)
+                watch.lap("stepping")
             else:
                 cluster.commit(n)
-            return score, measured
+            return score, measured, watch
 
         def stop(reason: str, kind: type[Stopped] = Stopped) -> NoReturn:
             """Saves what is left of the state, says why, and ends the run."""
-            n, kept = runtime.step, store.save(runtime.step, cluster.whole(), wait=True)
+            n = runtime.step
+            with journal.held(n):
+                kept = store.save(n, cluster.whole(), wait=True)
             journal.event(events.Stop(n, reason=reason))
             raise kind(n, reason, kept)
 
         n = runtime.start(store.go_back)
         while True:
-            began = time.perf_counter()
             if n < steps:
                 cluster.progress(n, "before")
             try:  # n may come back as an earlier step, where no live node holds the state any more
-                n, (score, measured), recovered = runtime.surviving(n, work, store.go_back)
+                n, (score, measured, watch), recovered = runtime.surviving(n, work, store.go_back)
             except (NotEnoughNodes, TimeoutError) as error:
                 stop(str(error))
             interrupt.take_over()
+            journal.compiled(n, runtime.loading)
+            took = watch.phases
             for each in recovered:
                 journal.recovery(n, each)
             if score is not None:
-                journal.event(events.Evaluation(n, **dataclasses.asdict(score)))
+                seconds = took["evaluating"]
+                journal.event(events.Evaluation(n, **dataclasses.asdict(score), seconds=seconds))
             if measured is None:
-                store.note_saved(wait=True)
+                with journal.held(n):
+                    store.note_saved(wait=True)
                 return dataclasses.asdict(score)
+            if measured.grad_norm is None:
+                journal.event(events.Skipped(n))
             journal.step(
                 n,
                 measured,
-                time.perf_counter() - began,
-                runtime.generation,
-                learning_rate=float(rate(n)),
+                seconds=took["waiting"] + took["stepping"],
+                waited=took["waiting"],
+                generation=runtime.generation,
+                learning_rate=float(rate(n - measured.skipped)),  # the optimizer saw no others
                 sample_ids_hash=feed.at(n).sample_ids_hash,
             )
             n += 1
@@ -173,7 +194,8 @@ def run(
             if interrupt.asked:
                 stop("interrupted; the same command goes on from here", Interrupted)
             if n == steps or _is_due(config.checkpoint.every, n):
-                store.save(n, cluster.whole())
+                with journal.held(n):
+                    store.save(n, cluster.whole())
                 cluster.progress(n - 1, "saving")
 
 
@@ -197,11 +219,13 @@ class Storing(Protocol):
 class Store:
     """The checkpoints of a run, and what the journal says of them."""
 
-    def __init__(self, config: ConfigDict, job: TrainingJob, folder: Path, journal: Journal):
+    def __init__(
+        self, config: ConfigDict, job: TrainingJob, folder: Path, journal: Journal, began: float
+    ):
         sweep(folder)
         self._config, self._job, self._journal = config, job, journal
         self._checkpoints = Checkpoints(folder, config.checkpoint.keep)
-        self._begun = False
+        self._process_began, self._begun = began, False
 
     def __enter__(self) -> "Store":
         return self
@@ -259,13 +283,17 @@ class Store:
             plan=self._config.faults,
             resumed=resumed,
             steps_lost=dropped,
+            began=self._process_began,
         )
 
 
 def finish(
     config: ConfigDict, workdir: Path, corpus: corpora.Corpus, journal: Journal, score: dict
 ) -> dict:
-    """Writes result.json and report.html. Returns the numbers of the former."""
+    """Ends the journal, and writes result.json and report.html. Returns the numbers of the
+    former.
+    """
+    journal.event(events.End(config.steps))
     numbers = summary(
         journal.metrics.path,
         journal.events.path,
@@ -279,7 +307,7 @@ def finish(
         "mixed_files": corpus.mixed,
     }
     files.replace(workdir / "result.json", json.dumps(result, indent=1) + "\n")
-    journal.event(events.End(config.steps))
+    journal.account(result["goodput"])
     page.write(workdir)
     return result
 

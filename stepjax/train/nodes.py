@@ -38,12 +38,17 @@ from stepjax.train.trainer import NotFinite
 
 
 def train(
-    config: ConfigDict, workdir: Path, meeting: Meeting | None = None, limits: Limits = USUAL
+    config: ConfigDict,
+    workdir: Path,
+    meeting: Meeting | None = None,
+    limits: Limits = USUAL,
+    programs: Path | None = None,
 ) -> dict:
     """As `loop.train`, with a process for each node of the config's fabric.
 
     Args:   meeting: where nodes come from other machines, which share `workdir`. They find the
               corpus as this one does; a corpus that is made, each of them makes.
+            programs: see `launch`.
     Raises: also ValueError if nodes cannot come there.
     """
     with contextlib.ExitStack() as stack:
@@ -71,6 +76,7 @@ def train(
                 started=started,
                 meeting=meeting,
                 limits=limits,
+                programs=programs,
             )
         except RunFailed as error:
             if not isinstance(error.reason, tuple):  # before the first step, or not finite
@@ -149,6 +155,7 @@ class Desk(Observer):
         self._causes: list[str] = []
         self._saver = ThreadPoolExecutor(1, thread_name_prefix="saver")
         self._saving: dict[int, Future[State]] = {}  # by step
+        self._offered = 0  # the step of which the state was offered last
 
     def __enter__(self) -> "Desk":
         return self
@@ -180,12 +187,14 @@ class Desk(Observer):
 
     def save(self, step: int, whole: Callable[[], State]) -> None:
         """See Observer."""
+        self._offered = step
         self._saving[step] = self._saver.submit(whole)
         self._see_to_saving()
 
     def wait(self) -> None:
         """See Observer."""
-        self._see_to_saving(wait=True)
+        with self._journal.held(self._offered):
+            self._see_to_saving(wait=True)
 
     def note(self, what: events.Event | events.StepLine) -> None:
         """See Observer."""
@@ -222,4 +231,6 @@ def _key(what: events.Event | events.StepLine) -> tuple[Any, ...]:
         return type(what), -1, what.generation  # some of its nodes come from another step
     if isinstance(what, events.Recovery):
         return type(what), what.step, what.generation
+    if isinstance(what, events.Compiled):
+        return type(what), what.step, what.program
     return type(what), what.step

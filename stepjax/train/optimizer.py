@@ -21,6 +21,7 @@ class OptimizerConfig(Section, place="optimizer"):
     eps: float = real(1e-30, 1.0)
     weight_decay: float = real(0.0, 10.0)
     clip: float = real(1e-12, 1e12)  # largest norm of a gradient
+    give_up_after: int = whole(1, 10**9)  # steps in a row whose loss or gradient is not finite
 
 
 def learning_rate(config: OptimizerConfig, steps: int) -> optax.Schedule:

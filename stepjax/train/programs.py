@@ -34,6 +34,7 @@ from stepjax.train.step import (
     add_up,
     global_norm,
     group_of,
+    largest_over_mesh,
     over_replicas,
     sum_over_mesh,
     tree_of,
@@ -45,11 +46,17 @@ AHEAD = (GRADIENTS, UPDATE)  # that a mesh needs at once
 
 
 class State(NamedTuple):
-    """All that a step changes: parameters, optimizer state, exponents of the gradient sums [N]."""
+    """All that a step changes: parameters, optimizer state, exponents of the gradient sums [N], and
+    how many steps were skipped so far, in all and in a row [2].
+
+    The counts are here, and not in the process that trains, so that whoever has the state decides
+    alike: every node, also one that has just come, and a process that resumes the run.
+    """
 
     params: Any
     optimizer: Any
     exponents: Any
+    skipped: Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +81,10 @@ class Programs:
     def shapes(self) -> State:
         """Global shapes of the state."""
         exponents = jax.ShapeDtypeStruct((len(jax.tree.leaves(self.params)),), jnp.int32)
-        return State(self.params, jax.eval_shape(self.optimizer.init, self.params), exponents)
+        skipped = jax.ShapeDtypeStruct((2,), jnp.int32)
+        return State(
+            self.params, jax.eval_shape(self.optimizer.init, self.params), exponents, skipped
+        )
 
     def partition(self) -> State:
         """PartitionSpecs of the state."""
@@ -86,7 +96,7 @@ class Programs:
             params,
             transform_non_params=lambda _: P(),
         )
-        return State(params, state, P())
+        return State(params, state, P(), P())
 
     def shardings(self, mesh: Mesh) -> State:
         """NamedShardings of the state on a mesh."""
@@ -117,7 +127,7 @@ class Programs:
             total, largest, losses = add_up(whole, self.graph, batch, weights, scales, slots, group)
             total = sum_over_mesh(total, partition, group.size)
             grads = jax.tree.map(reduce.from_fixed, total, tree_of(scales, total))
-            largest = jax.lax.pmax(group.gather(largest[None], dim=0).max(axis=0), REPLICA_AXES)
+            largest = largest_over_mesh(largest, group)
             losses = over_replicas(group.gather(losses[:, None], dim=1))
             return grads, largest, global_norm(grads, partition, group), losses
 
@@ -186,6 +196,6 @@ def model_and_programs(config: ConfigDict, vocabulary: int) -> tuple[Callable[[]
     def make_state() -> State:
         params = nnx.to_pure_dict(nnx.state(make(), nnx.Param))
         exponents = np.zeros(programs.shapes.exponents.shape, np.int32)
-        return State(params, transformation.init(params), exponents)
+        return State(params, transformation.init(params), exponents, np.zeros(2, np.int32))
 
     return make_state, programs

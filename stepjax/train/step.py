@@ -123,6 +123,13 @@ def sum_over_mesh(total, partition, ring_size: int):
     return tree.unflatten([add(x, p) for x, p in zip(leaves, parts, strict=True)])
 
 
+def largest_over_mesh(largest_N, group: Group):
+    """The largest magnitudes among those of all devices; infinite where one has a NaN."""
+    # A maximum over CPU devices leaves out what is NaN.
+    largest_N = jnp.where(jnp.isnan(largest_N), jnp.inf, largest_N)
+    return jax.lax.pmax(group.gather(largest_N[None], dim=0).max(axis=0), REPLICA_AXES)
+
+
 def global_norm(grads, partition, group: Group):
     """Euclidean norm of the gradient; its bits depend on the ring size only.
 

@@ -14,6 +14,7 @@ from stepjax.train.events import (
     parse_event,
     parse_step,
 )
+from stepjax.train.goodput import goodput
 from stepjax.train.jsonl import read
 
 
@@ -29,9 +30,11 @@ class Numbers:
     rejoins: int  # nodes that came back
     generations: int
     steps_lost: int  # steps that had to be done again
+    skipped_steps: int  # steps whose loss or gradient is not finite
     recovery_seconds: tuple[float, ...]
     samples_lost: int | None = None  # None where it is not known which samples each step had
     samples_repeated: int | None = None
+    goodput: dict[str, float] | None = None  # see `stepjax.train.goodput`
 
 
 def summary(
@@ -74,5 +77,7 @@ def counts(lines: Sequence[StepLine], events: Sequence[Event]) -> Numbers:
         rejoins=sum(len(recovery.back) for recovery in recoveries),
         generations=sum(isinstance(event, Generation) for event in events),
         steps_lost=sum(event.steps_lost for event in (*starts, *recoveries)),
+        skipped_steps=len({line.step for line in lines if line.grad_norm is None}),
         recovery_seconds=tuple(recovery.seconds for recovery in recoveries),
+        goodput=goodput(lines, events),
     )

@@ -17,7 +17,8 @@ def test_a_run_leaves_what_the_readme_says(finished):
     wanted = {
         "steps", "final_loss", "first_loss", "tokens_per_second", "faults", "rejoins",
         "generations", "steps_lost", "samples_lost", "samples_repeated", "recovery_seconds",
-        "heldout", "skipped_files", "mixed_files",
+        "heldout", "skipped_files", "mixed_files", "goodput",
+        "skipped_steps",
     }  # fmt: skip
     assert wanted <= result.keys() and result["heldout"].keys() == {"wer", "cer", "loss"}
     assert result["samples_lost"] == result["samples_repeated"] == 0

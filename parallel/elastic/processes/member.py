@@ -123,11 +123,12 @@ def launch(
     preload: Sequence[str] = (),
     started: Callable[[Supervisor], None] = lambda supervisor: None,
     meeting: Meeting | None = None,
+    programs: Path | None = None,
 ) -> Any:
     """Runs `work` in a process for each node of `rings` until it is done.
 
     Args:
-      folder: for logs, and for compiled programs while it runs; all machines of the run share it.
+      folder: for logs; all machines of the run share it.
       shapes: of the state's tree.
       go_back: where the run begins, and goes back to where no live node holds its state.
       preload: modules that are imported once for all processes.
@@ -135,21 +136,24 @@ def launch(
       meeting: an address of this machine, at which nodes come from others. They are waited for, as
         long as it takes. Without it, all processes are started here, and nothing can be reached
         from outside.
+      programs: a folder of compiled programs that the caller keeps, for several runs of equal ones;
+        without it they lie in `folder` while it runs.
     Returns: the result of the first node.
     Raises:  RunFailed; ValueError if `meeting` cannot be here.
     """
-    programs, logs, at = folder / PROGRAMS, folder / LOGS, folder.absolute() / rendezvous.NAME
+    own, logs, at = folder / PROGRAMS, folder / LOGS, folder.absolute() / rendezvous.NAME
     earlier = rendezvous.read(at)
     found = rendezvous.alive(earlier) if earlier else {}
     if not found:
-        shutil.rmtree(programs, ignore_errors=True)
-    for path in (programs, logs):
+        shutil.rmtree(own, ignore_errors=True)
+    stored = programs or own
+    for path in (stored, logs):
         path.mkdir(parents=True, exist_ok=True)
     if meeting:
         limits = dataclasses.replace(limits, come=math.inf)
     key = earlier.authkey if earlier and found else secrets.token_bytes(32)
     address, authkey = meeting or Meeting(wire.HERE, key)
-    greeting = wire.Work(work, limits, programs.absolute(), at, time.time_ns())
+    greeting = wire.Work(work, limits, stored.absolute(), at, time.time_ns())
     office = wire.Office(authkey, greeting, address)
     running = {
         number: (process.pid, rendezvous.began(process.pid)) for number, process in found.items()
@@ -198,7 +202,7 @@ def launch(
         finally:
             at.unlink(missing_ok=True)
             supervisor.close()
-            shutil.rmtree(programs, ignore_errors=True)
+            shutil.rmtree(own, ignore_errors=True)
 
 
 def _main(number: int, meeting: Meeting, log: Path) -> None:

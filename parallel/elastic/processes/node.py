@@ -35,7 +35,9 @@ from parallel.spmd.executables import Portable
 
 TICK_S = 0.25
 FREE_S = 0.05  # how often a call that waits for others is freed again
+NEVER_S = 3600  # longer than a node that acts out its end is there
 GRACE_S = 0.25  # until a call that was freed is given up
+FAILURES = {"lose": signal.SIGKILL, "stop": signal.SIGSTOP, "crash": signal.SIGSEGV}
 STATE, SAVED = "state", "saved"  # names under which blocks are offered
 Peers = Mapping[int, tuple[wire.Address, wire.Offers]]
 
@@ -281,7 +283,7 @@ class ProcessCluster:
             call = _Call(fn, args, self._heard)
             del args
             if dying:
-                time.sleep(60)
+                time.sleep(NEVER_S)
             with self._heard:
                 self._heard.wait_for(lambda: call.ended or self._failed or self._lost)
                 self._heard.wait_for(lambda: call.ended, GRACE_S)
@@ -517,17 +519,17 @@ class ProcessCluster:
     # -- the fault plan
 
     def _act(self, moment: str, step: int) -> bool:
-        """Acts out what the plan says of this node at this moment: kills the process.
+        """Acts out what the plan says of this node at this moment: the end of the process.
 
-        "During" a step, death comes while the others compute; True if it does.
+        "During" a step, the end comes while the others compute; True if it does.
         """
         due = [f for f in self._plan if (f.step, f.moment, f.node) == (step, moment, self.node)]
         if not due:
             return False
         self._link.send(wire.Firing(due[0]))
         if moment != "during":
-            _die()
-        threading.Timer(0.005, _die).start()
+            _fail(due[0].kind)
+        threading.Timer(0.005, _fail, (due[0].kind,)).start()
         return True
 
 
@@ -536,6 +538,7 @@ def without(kind: str, offers: wire.Offers) -> wire.Offers:
     return {name: offer for name, offer in offers.items() if not name.startswith(kind)}
 
 
-def _die() -> NoReturn:
-    os.kill(os.getpid(), signal.SIGKILL)
+def _fail(kind: str) -> NoReturn:
+    os.kill(os.getpid(), FAILURES[kind])
+    time.sleep(NEVER_S)  # the signal may take a moment
     raise AssertionError("unreachable")

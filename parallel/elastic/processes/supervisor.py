@@ -25,7 +25,7 @@ from parallel.elastic.processes.pace import Pace
 from parallel.elastic.processes.staff import Staff
 from parallel.elastic.processes.terms import Limits, Observer, Process, RunFailed
 from parallel.elastic.processes.world import Service
-from parallel.fabric.faults import FaultPlan
+from parallel.fabric.faults import Fault, FaultPlan
 
 TICK_S = 0.05
 
@@ -105,7 +105,7 @@ class Supervisor:
         self._stop: str | None = None
         self._doubts: dict[int, int] = {}  # by step: how often nobody knew which replica is wrong
         self._forget = False  # what nodes hold is of no use: some of it is wrong
-        self._deaths: dict[int, int] = {}  # that no plan asked for
+        self._deaths: dict[int, int] = {}  # that nobody asked for
         self._done: dict[int, wire.Done] = {}
 
     def run(self) -> Any:
@@ -159,9 +159,7 @@ class Supervisor:
             case wire.At(step, moment):
                 node.at = step, moment
             case wire.Firing(fault):
-                self._plan.remove(fault)
-                self._away.add(fault.node)
-                self._observer.fault(fault)
+                self._happens(fault)
             case wire.Ready(number, offers):
                 self._ready(node, number, offers)
             case wire.Restore(number):
@@ -333,7 +331,7 @@ class Supervisor:
         self._formation, self._used = formation, self.rings.nodes(formation)
         self._service = Service(len(self._used), self._office.address[0])
         for n in ready:
-            plan = tuple(fault for fault in self._plan if fault.node == n and fault.kind == "lose")
+            plan = tuple(fault for fault in self._plan if fault.node == n and fault.loses)
             self._tell(
                 [n],
                 wire.Form(self._number, formation, self._used, self._service.address, peers, plan),
@@ -408,12 +406,17 @@ class Supervisor:
 
     def _take_spares(self, step: int) -> None:
         """Kills the nodes that the plan takes in a step, and that have no part in it."""
-        for fault in [f for f in self._plan if (f.kind, f.step) == ("lose", step)]:
+        for fault in [f for f in self._plan if f.loses and f.step == step]:
             if fault.node in self._nodes and fault.node not in self._used:
-                self._plan.remove(fault)
-                self._away.add(fault.node)
-                self._observer.fault(fault)
+                self._happens(fault)
                 self._kill(fault.node, "the fault plan took it")
+
+    def _happens(self, fault: Fault) -> None:
+        """The plan takes a node, which is away until the plan gives it back."""
+        self._plan.remove(fault)
+        self._away.add(fault.node)
+        self._deaths[fault.node] = self._deaths.get(fault.node, 0) + (not fault.asked)
+        self._observer.fault(fault)
 
     # -- the state
 

@@ -49,6 +49,12 @@ def take_long(x):
     return jax.lax.fori_loop(0, 50, lambda _, y: y @ x, x)
 
 
+@pytest.mark.parametrize("verb", ["stop", "crash"])
+def test_failures_of_a_process_are_refused(verb):
+    with pytest.raises(ValueError, match=f"no process that can {verb}; write 'lose 3 during 5'"):
+        cluster(FaultPlan.parse(f"{verb} 3 during 5"))
+
+
 def test_a_step_of_healthy_nodes_is_just_the_step():
     with cluster(FaultPlan()) as nodes:
         result = nodes.run(double, state_on(nodes, [0, 1, 2]), step=0)

@@ -1,13 +1,19 @@
 """Fault plans: written, read back, checked."""
 
+import dataclasses
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parallel.fabric.faults import MOMENTS, Fault, FaultPlan
+from parallel.fabric.faults import LOSSES, MOMENTS, Fault, FaultPlan
 
 losses = st.builds(
-    Fault, st.just("lose"), st.integers(0, 20), st.integers(0, 50), st.sampled_from(MOMENTS)
+    Fault,
+    st.sampled_from(LOSSES),
+    st.integers(0, 20),
+    st.integers(0, 50),
+    st.sampled_from(MOMENTS),
 )
 returns = st.builds(Fault, st.just("back"), st.integers(0, 20), st.integers(0, 50))
 plans = st.builds(FaultPlan, st.lists(losses | returns, max_size=12).map(tuple))
@@ -38,6 +44,17 @@ def test_away_by_hand():
         [0, 1, 3, 4],
         [0, 1, 4],
     ]
+
+
+@given(plans)
+def test_however_a_node_fails_it_is_away_until_it_is_given_back(plan):
+    lost = [dataclasses.replace(f, kind="lose") if f.loses else f for f in plan.faults]
+    assert all(FaultPlan(tuple(lost)).away(step) == plan.away(step) for step in range(52))
+
+
+def test_only_what_nobody_asked_for_is_a_failure_of_the_node():
+    plan = FaultPlan.parse("lose 0 before 1; stop 1 before 1; crash 2 before 1; back 0 before 2")
+    assert [fault.kind for fault in plan.faults if not fault.asked] == ["stop", "crash"]
 
 
 def test_faults_of_one_moment():

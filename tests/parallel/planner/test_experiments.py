@@ -1,5 +1,7 @@
 """Experiments: made from their part of configs/simulate.py, which they refuse in one sentence."""
 
+import json
+
 import pytest
 
 from configs.simulate import get_config
@@ -74,6 +76,42 @@ def test_a_trace_that_cannot_be_read_is_one_sentence(file, message):
     trace = {"file": file, "num_nodes": 400, "days": 348.0}
     with pytest.raises(ValueError, match=message) as refused:
         experiment("waste", part("waste", trace=trace)).run()
+    assert "\n" not in str(refused.value)
+
+
+def test_goodput_takes_the_times_of_a_run(tmp_path):
+    run = tmp_path / "result.json"
+    spent = {"stepping": 600.0, "recovering": 90.0}
+    run.write_text(json.dumps({"steps": 60, "recovery_seconds": [1.0, 2.0, 3.0], "goodput": spent}))
+    small = SMALL | {"job_scales": (0.85,)}
+    by_hand = get_config().goodput.recovery.to_dict() | {"step": 10.0, "rebuild": 30.0}
+    wanted = experiment("goodput", part("goodput", **small, recovery=by_hand)).run()
+    measured = experiment("goodput", part("goodput", **small, measured=str(run)))
+    assert (measured.recovery.step, measured.recovery.rebuild) == (10.0, 30.0)
+    found = measured.run()
+    assert found.rows == wanted.rows
+    assert found.notes[-1] == f"As {run} measured, a step takes 10 s and a rebuild 30 s."
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        (None, "cannot read the result of a run: No such file or directory"),
+        ("[]", "does not tell what a recovery took: give the result.json of a training run"),
+        ("torn", "does not tell what a recovery took"),
+        ('{"steps": 6, "recovery_seconds": [], "goodput": null}', "does not tell what a rec"),
+        (
+            '{"steps": 6, "recovery_seconds": [], "goodput": {"stepping": 6, "recovering": 0}}',
+            "that has lost a node",
+        ),
+    ],
+)
+def test_a_run_that_tells_no_times_is_one_sentence(tmp_path, told, message):
+    file = tmp_path / "result.json"
+    if told is not None:
+        file.write_text(told)
+    with pytest.raises(ValueError, match=message) as refused:
+        experiment("goodput", part("goodput", **SMALL, measured=str(file)))
     assert "\n" not in str(refused.value)
 
 

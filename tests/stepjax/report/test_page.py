@@ -54,7 +54,7 @@ def run_with_faults(steps: int = STEPS) -> tuple[list[StepLine], list[Event]]:
     board, placement, number, away = Switchboard(ring, 2), Placement(), -1, frozenset()
     fabric = dict(num_nodes=NODES, gpus_per_node=2, hops=2, fabric="ring", tensor=4, fsdp=1)
     plan = dict(plan=str(PLAN), resumed=False, steps_lost=0)
-    lines, events = [], [Start(0, **fabric, **plan, time=now)]
+    lines, events = [], [Start(0, **fabric, **plan, began=now - 20, time=now)]
     for step in range(steps):
         here = PLAN.away(step)
         if here != away or step == 0:
@@ -106,6 +106,7 @@ def run_with_faults(steps: int = STEPS) -> tuple[list[StepLine], list[Event]]:
             generation=number,
             learning_rate=1e-3,
             sample_ids_hash=expected_hash(step),
+            time=now,
         )
         lines.append(line)
         if step % 20 == 19:
@@ -346,6 +347,26 @@ def test_the_verdict_knows_how_a_run_ended(tmp_path, last, words):
     write_run(tmp_path, lines, [*events, last or events[0]])
     (tmp_path / "result.json").write_text('{"samples_lost": 0, "samples_repeated": 0}')
     assert story.verdict(story.load(tmp_path)).startswith(words)
+
+
+def test_the_verdict_knows_of_skipped_steps(workdir):
+    write_result(workdir, skipped_steps=2)
+    skipped = ", 2 steps without a finite loss and gradient were skipped, and no sample was lost"
+    assert skipped in story.verdict(story.load(workdir))
+
+
+def test_the_page_tells_where_the_time_went(workdir):
+    result = json.loads((workdir / "result.json").read_text())
+    _, page = written(workdir)
+    assert "Where the time went" in page.words
+    share = f"{100 * result['goodput']['share']:.1f} %"
+    assert any(word.startswith(f"{share} of 1:3") for word in page.words)
+    assert {"stepping", "recovering", "waiting"} <= set(page.words)
+    assert "repeating" not in page.words  # there was nothing of it
+    write_result(workdir, goodput=None)
+    assert "Where the time went" not in written(workdir)[1].words
+    (workdir / "result.json").unlink()  # as of a run that goes on: its other files know it
+    assert "Where the time went" in written(workdir)[1].words
 
 
 def test_the_verdict_hides_no_loss(workdir):

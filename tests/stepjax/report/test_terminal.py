@@ -10,16 +10,21 @@ from rich.console import Console
 from stepjax.report.terminal import Terminal
 from stepjax.train.events import (
     Checkpoint,
+    Compiled,
     Damaged,
     End,
     Evaluation,
     Event,
     Generation,
+    Held,
     Injected,
     Recovery,
+    Skipped,
+    Slow,
     Start,
     StepLine,
     Stop,
+    Undone,
 )
 
 START = Start(
@@ -113,6 +118,14 @@ def test_without_a_terminal_it_prints_the_events_and_every_tenth():
     assert steps[3].startswith("step 24/60: loss 4.85, 8,412 tokens/s, 12/16 devices, gen 1, ")
 
 
+def test_it_says_where_the_time_went_and_leaves_out_what_took_none():
+    out = io.StringIO()
+    with Terminal(60, 16, Console(file=out)) as terminal:
+        spent = {"stepping": 90.0, "repeating": 0.0, "waiting": 9.0, "saving": 0.2}
+        terminal.account(spent | {"compiling": 20.8, "share": 0.75})
+    assert out.getvalue() == "2:00: stepping 75 %, compiling 17 %, waiting 8 %\n"
+
+
 def test_on_a_terminal_the_bar_and_the_events_are_shown():
     text = "\n".join(shown(RUN, force_terminal=True, width=120))
     assert "lost node 3 at step 14: rings 0-1 | 2-4 | 5-6, 12 of 16 devices, back in 0.62 s" in text
@@ -189,7 +202,9 @@ def test_a_loss_that_is_no_number_is_shown_as_a_dash():
 def test_every_event_has_words_or_none_on_purpose(kind):
     """A new kind of event needs a line in this test's table, and so a thought about its words."""
     silent = (Injected, Generation, Recovery)  # a recovery tells what the other two began
-    rare = Damaged(20, "a file is missing", restored=10), Stop(3, reason="interrupted")
+    silent += (Compiled, Held, Undone)  # the account at the end tells their sums
+    rare = Damaged(20, "a file is missing", restored=10), Stop(3, "interrupted"), Skipped(4)
+    rare += (Slow(4, node=3, times=4.5),)
     examples = {type(record): record for record in (*RUN, *rare)}
     if kind not in silent:
         assert len(shown([examples[kind]])) == 1

@@ -24,11 +24,12 @@ from stepjax.train.programs import State
 
 ROOT = Path(__file__).parents[3]
 W, COUNT = np.random.default_rng(0).normal(size=(8, 12)).astype(np.float32), np.int32(5)
-EXPONENTS = np.array([3, -7], np.int32)
+EXPONENTS, SKIPPED = np.array([3, -7], np.int32), np.array([4, 1], np.int32)
 SHAPES = State(
     {"w": jax.ShapeDtypeStruct(W.shape, W.dtype)},
     (jax.ShapeDtypeStruct((), np.int32),),
     jax.ShapeDtypeStruct(EXPONENTS.shape, np.int32),
+    jax.ShapeDtypeStruct(SKIPPED.shape, np.int32),
 )
 
 KILLED_WHILE_SAVING = """
@@ -38,9 +39,10 @@ from stepjax.train.checkpoint import Checkpoints
 from stepjax.train.programs import State
 folder = pathlib.Path(sys.argv[1])
 checkpoints = Checkpoints(folder, keep=2)
-checkpoints.save(4, State({"w": np.ones(8, np.float32)}, (), np.zeros(2, np.int32)))
+rest = (), np.zeros(2, np.int32), np.zeros(2, np.int32)
+checkpoints.save(4, State({"w": np.ones(8, np.float32)}, *rest))
 assert checkpoints.latest() == 4
-checkpoints.save(6, State({"w": np.zeros(2**24)}, (), np.zeros(2, np.int32)))
+checkpoints.save(6, State({"w": np.zeros(2**24)}, *rest))
 while not any(path.name.startswith("6") for path in folder.iterdir()):
     pass
 os.kill(os.getpid(), signal.SIGKILL)
@@ -50,17 +52,18 @@ os.kill(os.getpid(), signal.SIGKILL)
 def shardings(*shape):
     mesh = stand_in(shape, jax.devices())
     whole = NamedSharding(mesh, P())
-    return State({"w": NamedSharding(mesh, P("fsdp", "tensor"))}, (whole,), whole)
+    return State({"w": NamedSharding(mesh, P("fsdp", "tensor"))}, (whole,), whole, whole)
 
 
 def state(*shape) -> State:
     """On a mesh."""
-    return jax.tree.map(jax.device_put, State({"w": W}, (COUNT,), EXPONENTS), shardings(*shape))
+    on_host = State({"w": W}, (COUNT,), EXPONENTS, SKIPPED)
+    return jax.tree.map(jax.device_put, on_host, shardings(*shape))
 
 
 def just(value: float) -> State:
     """A state of eight equal numbers."""
-    return State({"w": np.full(8, value, np.float32)}, (), EXPONENTS)
+    return State({"w": np.full(8, value, np.float32)}, (), EXPONENTS, SKIPPED)
 
 
 def shapes_of_just(size: int = 8) -> State:
@@ -85,10 +88,19 @@ def checkpoints(tmp_path):
 def test_a_state_comes_back_on_any_mesh(checkpoints, then):
     checkpoints.save(7, jax.device_get(state(2, 2, 4)))
     found = checkpoints.restore(SHAPES)
-    params, (count,), exponents = jax.tree.map(jax.device_put, found.state, shardings(*then))
+    there = jax.tree.map(jax.device_put, found.state, shardings(*then))
+    params, (count,), exponents, skipped = there
     assert found.step == 7 and (exponents == EXPONENTS).all() and found.damaged == {}
+    assert skipped.tolist() == SKIPPED.tolist()
     assert params["w"].sharding == shardings(*then).params["w"]
     assert np.asarray(params["w"]).tobytes() == W.tobytes() and count == 5
+
+
+def test_a_checkpoint_of_version_0_1_has_skipped_nothing(checkpoints, tmp_path):
+    arrays = {"params/w": np.ones(8, np.float32), "exponents": EXPONENTS}
+    checkpoint.write(tmp_path / "3", arrays)
+    found = checkpoints.restore(shapes_of_just())
+    assert (found.step, found.state.skipped.tolist()) == (3, [0, 0])
 
 
 def test_another_process_of_the_run_finds_it(checkpoints, tmp_path):

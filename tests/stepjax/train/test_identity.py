@@ -86,7 +86,8 @@ def test_the_folder_of_a_run_that_would_train_differently_is_refused(
 
 def test_what_leaves_the_trajectory_alone_may_change(tmp_path, recipe):
     begin(tmp_path, recipe)
-    take_up(tmp_path, recipe, faults="lose 1 before 2", checkpoint_every=5, evaluate_every=2)
+    free = {"checkpoint_every": 5, "evaluate_every": 2, "optimizer_give_up_after": 9}
+    take_up(tmp_path, recipe, faults="lose 1 before 2", **free)
     assert json.loads((tmp_path / "config.json").read_text())["checkpoint"]["every"] == 5
     take_up(tmp_path, recipe)
 

@@ -18,9 +18,7 @@ from stepjax.train.journal import Journal, still_to_come
 from stepjax.train.jsonl import read
 from stepjax.train.trainer import Measured
 
-MEASURED = Measured(
-    loss=0.1 + 0.2, loss_by_kind={"text": 1 / 3, "audio": None}, grad_norm=2.0, tokens=600
-)
+MEASURED = Measured(0.1 + 0.2, {"text": 1 / 3, "audio": None}, grad_norm=2.0, tokens=600, skipped=0)
 PLAN = (
     FaultPlan()
     .lose(1, 2)
@@ -46,8 +44,10 @@ def logged(workdir, name="metrics") -> list[dict]:
 def test_a_step_is_a_line_whose_numbers_read_back_to_the_same_bits(tmp_path, generation):
     with Journal(tmp_path, tiny_run.config()) as journal:
         journal.begin(0)
-        journal.step(0, MEASURED, 0.5, generation, learning_rate=1e-3, sample_ids_hash="ab")
-    assert logged(tmp_path) == [
+        journal.step(0, MEASURED, 0.5, 0.125, generation, 1e-3, sample_ids_hash="ab")
+    (line,) = logged(tmp_path)
+    assert line.pop("time") > 1e9  # seconds since the epoch
+    assert [line] == [
         {
             "step": 0,
             "loss": 0.1 + 0.2,
@@ -61,6 +61,7 @@ def test_a_step_is_a_line_whose_numbers_read_back_to_the_same_bits(tmp_path, gen
             "generation": 0,
             "learning_rate": 1e-3,
             "sample_ids_hash": "ab",
+            "waited": 0.125,
         }
     ]
     board = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
@@ -71,7 +72,7 @@ def test_a_generation_and_a_recovery_are_lines_too(tmp_path, generation):
     watch = Stopwatch(iter([0.0, 1.0, 1.5]).__next__)
     watch.lap("notice")
     watch.lap("state")
-    recovered = Recovered(generation, frozenset({3, 1}), frozenset(), "replica", 0, watch)
+    recovered = Recovered(generation, frozenset({3, 1}), frozenset(), "replica", 0, 2, watch)
     with Journal(tmp_path, tiny_run.config(fabric_num_nodes=7)) as journal:
         journal.generation(2, generation)
         journal.recovery(2, recovered)
@@ -102,6 +103,7 @@ def test_a_generation_and_a_recovery_are_lines_too(tmp_path, generation):
         "state_from": "replica",
         "steps_lost": 0,
         "cause": "",
+        "compiled": 2,
     }
 
 
@@ -123,8 +125,19 @@ def test_a_run_that_goes_on_earlier_drops_what_it_will_do_again(tmp_path, genera
         for first, last, dropped in ((0, 6, 0), (4, 5, 2), (7, 8, 0)):
             assert journal.begin(first) == dropped
             for step in range(first, last):
-                journal.step(step, MEASURED, 0.5, generation, 1e-3, "ab")
+                journal.step(step, MEASURED, 0.5, 0.125, generation, 1e-3, "ab")
     assert [line["step"] for line in logged(tmp_path)] == [0, 1, 2, 3, 4, 7]
+    undone = [line for line in logged(tmp_path, "events") if line["event"] == "undone"]
+    assert [(line["step"], line["seconds"]) for line in undone] == [(4, 0.375), (5, 0.375)]
+
+
+def test_what_a_program_was_waited_for_is_told_once(tmp_path):
+    with Journal(tmp_path, tiny_run.config()) as journal:
+        journal.compiled(0, {"update": 1.5})
+        journal.compiled(2, {"update": 1.5, "gradients": 2.0})
+        journal.compiled(2, {"update": 1.75, "gradients": 2.0})
+    told = [(x["step"], x["program"], x["seconds"]) for x in logged(tmp_path, "events")]
+    assert told == [(0, "update", 1.5), (2, "gradients", 2.0), (2, "update", 0.25)]
 
 
 def test_whatever_has_happened_the_rest_of_a_plan_can_happen():
@@ -164,5 +177,5 @@ def test_no_thread_is_left_behind(tmp_path, generation):
     with Journal(tmp_path, tiny_run.config()) as journal:
         for step in (0, 0, 0):  # a run that goes back begins anew
             journal.begin(step)
-            journal.step(step, MEASURED, 0.5, generation, 1e-3, "ab")
+            journal.step(step, MEASURED, 0.5, 0.125, generation, 1e-3, "ab")
     assert threading.active_count() == before

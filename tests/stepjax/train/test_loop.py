@@ -1,10 +1,11 @@
 """Runs that are lost, stopped and interrupted end where one to which nothing happens ends."""
 
+import dataclasses
 import os
 import signal
 import threading
 
-import jax
+import numpy as np
 import pytest
 import tiny_run
 from hypothesis import given
@@ -12,10 +13,10 @@ from hypothesis import strategies as st
 from threads import left_behind
 
 from configs import tiny
-from stepjax.train.checkpoint import Checkpoints
 from stepjax.train.journal import Journal
 from stepjax.train.jsonl import read
 from stepjax.train.loop import Feed, Interrupt, Stopped
+from stepjax.train.optimizer import OptimizerConfig, learning_rate
 from stepjax.train.trainer import NotFinite
 
 SPLIT = {
@@ -155,7 +156,8 @@ def test_an_interrupted_run_saves_its_step_and_goes_on_there(tmp_path, monkeypat
     once_more = tiny_run.train(
         tiny_run.config("lose 1 before 4"), tmp_path
     )  # when there is nothing left to do
-    assert once_more | {"generations": 3} == result | {"generations": 3}
+    of_another_process = {"generations": 3, "goodput": None}
+    assert once_more | of_another_process == result | of_another_process
 
 
 def test_a_damaged_checkpoint_is_named_and_the_run_goes_on_from_an_older_one(tmp_path, capsys):
@@ -181,20 +183,55 @@ def test_a_second_interrupt_stops_at_once():
         os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(tmp_path, monkeypatch):
-    """Resumed from a checkpoint whose parameters are too large."""
+def poison(patch, *steps: int) -> None:
+    """In these steps a recording holds a number that is not finite."""
+    at = Feed.at
+
+    def poisoned(feed, n):
+        batch = at(feed, n)
+        if n not in steps:
+            return batch
+        audio = batch.arrays["audio"].copy()
+        audio[-1, 0] = np.nan
+        return dataclasses.replace(batch, arrays=batch.arrays | {"audio": audio})
+
+    patch.setattr(Feed, "at", poisoned)
+
+
+def test_steps_that_are_not_finite_are_skipped_alike_with_and_without_faults(tmp_path, monkeypatch):
+    poison(monkeypatch, 2, 3, 5)
+    quiet, faulted = tmp_path / "quiet", tmp_path / "faulted"
+    plan = "lose 1 before 2; lose 4 during 3; back 1 before 5; lose 2 during 5"
+    results = [
+        tiny_run.train(tiny_run.config(faults), folder)
+        for faults, folder in (("", quiet), (plan, faulted))
+    ]
+    assert tiny_run.trajectory(faulted) == tiny_run.trajectory(quiet)
+    assert results[0]["heldout"] == results[1]["heldout"]
+    assert [result["skipped_steps"] for result in results] == [3, 3]
+    lines = read(faulted / "metrics.jsonl")
+    assert [line["step"] for line in lines if line["loss"] is None] == [2, 3, 5]
+    assert [line["step"] for line in tiny_run.events(faulted, "skipped")] == [2, 3, 5]
+    rate = learning_rate(OptimizerConfig.of(tiny_run.config().optimizer), steps=8)
+    used = [float(rate(n)) for n in (0, 1, 2, 2, 2, 3, 3, 4)]  # skipped steps warm nothing up
+    assert [line["learning_rate"] for line in lines] == used
+
+
+def test_after_too_many_in_a_row_the_run_stops_also_where_it_was_resumed_among_them(
+    tmp_path, monkeypatch
+):
+    poison(monkeypatch, 2, 3, 4)
     with monkeypatch.context() as patch, pytest.raises(Stopped):
-        after_step(patch, 1, lambda: os.kill(os.getpid(), signal.SIGINT))
-        patch.setattr(Checkpoints, "save", overflowing(Checkpoints.save))
+        after_step(patch, 3, lambda: os.kill(os.getpid(), signal.SIGINT))
         tiny_run.train(tiny_run.config(), tmp_path)
-    with pytest.raises(NotFinite) as stopped:
-        tiny_run.train(tiny_run.config(), tmp_path)
-    assert str(stopped.value) == (
-        "the loss of step 2 is not finite; lower optimizer.learning_rate or optimizer.clip, and "
-        "train in another "
-        "--workdir."
-    )
-    assert [line["step"] for line in read(tmp_path / "metrics.jsonl")] == [0, 1]
+    for faults in ("", "lose 1 before 4"):
+        with pytest.raises(NotFinite) as stopped:
+            tiny_run.train(tiny_run.config(faults), tmp_path)
+        assert str(stopped.value) == (
+            "the loss or gradient of steps 2 to 4 is not finite; lower optimizer.learning_rate or "
+            "optimizer.clip, and train in another --workdir."
+        )
+    assert [line["step"] for line in read(tmp_path / "metrics.jsonl")] == [0, 1, 2, 3]
 
 
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=12))
@@ -202,11 +239,3 @@ def test_batches_are_fed_by_number_in_any_order(order):
     feed = Feed([f"batch {n}" for n in range(10)], stop=10)
     assert [feed.at(n) for n in order] == [f"batch {n}" for n in order]
     feed.close()
-
-
-def overflowing(save):
-    def changed(checkpoints, step, state):
-        large = jax.tree.map(lambda x: 1e38 * x, state.params)
-        save(checkpoints, step, state._replace(params=large))
-
-    return changed

@@ -6,15 +6,20 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 import tiny_run
 
 from configs import tiny
 from parallel.fabric.faults import Fault
+from stepjax import numerics
 from stepjax.train import events
+from stepjax.train.checkpoint import Checkpoints
+from stepjax.train.goodput import PARTS
 from stepjax.train.journal import Journal
 from stepjax.train.jsonl import read
+from stepjax.train.loop import Stopped
 from stepjax.train.nodes import Desk
 
 ROOT = Path(__file__).parents[3]
@@ -91,18 +96,23 @@ def test_a_state_of_which_a_part_is_gone_is_not_saved(desk):
     assert (three, nothing, four, whole.tolist()) == (3, None, 4, [1.0, 1.0])
 
 
-@pytest.mark.slow
-def test_real_kills_leave_the_numbers_of_emulated_ones(tmp_path):
-    """The whole command, with the plan of configs/tiny.py: two nodes are killed, one comes back."""
+def on_processes(workdir: Path, *flags: str) -> subprocess.CompletedProcess:
+    """The whole command, with configs/tiny.py."""
     command = [sys.executable, "-m", "launch.train", "--config=configs/tiny.py", "--nodes=6"]
-    done = subprocess.run(
-        [*command, f"--workdir={tmp_path}"],
+    return subprocess.run(
+        [*command, *flags, f"--workdir={workdir}"],
         cwd=ROOT,
         env={**os.environ, "JAX_PLATFORMS": "cpu"},
         capture_output=True,
         text=True,
         timeout=400,
     )
+
+
+@pytest.mark.slow
+def test_real_kills_leave_the_numbers_of_emulated_ones(tmp_path):
+    """With the plan of configs/tiny.py: two nodes are killed, one comes back."""
+    done = on_processes(tmp_path)
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "result.json").read_text())
     assert (result["faults"], result["rejoins"], result["steps_lost"]) == (2, 1, 0)
@@ -113,3 +123,31 @@ def test_real_kills_leave_the_numbers_of_emulated_ones(tmp_path):
     assert result["heldout"] == numbers["heldout"]
     causes = [x["cause"] for x in tiny_run.events(tmp_path, "recovery") if x["lost"]]
     assert all("SIGKILL" in cause for cause in causes)
+    (start,), (end,) = tiny_run.events(tmp_path, "start"), tiny_run.events(tmp_path, "end")
+    spent = {part: result["goodput"][part] for part in PARTS}
+    assert sum(spent.values()) == pytest.approx(end["time"] - start["began"])
+    assert min(spent[part] for part in ("stepping", "compiling", "recovering", "waiting")) > 0
+
+
+@pytest.mark.slow
+def test_a_run_that_is_not_finite_is_given_up_by_all_nodes_at_the_same_step(tmp_path, monkeypatch):
+    """Resumed from a checkpoint whose parameters are too large, with a kill among the steps that
+    are skipped.
+    """
+    save = Checkpoints.save
+
+    def too_large(checkpoints, step, state):
+        params = jax.tree.map(lambda x: 1e38 * x, state.params)
+        save(checkpoints, step, state._replace(params=params))
+
+    monkeypatch.setattr(Checkpoints, "save", too_large)
+    monkeypatch.setenv("NPROC", str(numerics.THREADS))  # as the command, which resumes the run
+    rings_lost = "; ".join(f"lose {node} before 2" for node in range(5))
+    with pytest.raises(Stopped):
+        tiny_run.train(tiny_run.config(rings_lost, checkpoint_every=2), tmp_path)
+    done = on_processes(tmp_path, "--config.faults=lose 1 during 3")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "the loss or gradient of steps 2 to 4 is not finite" in done.stderr
+    losses = [x["loss"] is None for x in read(tmp_path / "metrics.jsonl")]
+    assert losses == [False, False, True, True]
+    assert [x["step"] for x in tiny_run.events(tmp_path, "skipped")] == [2, 3]

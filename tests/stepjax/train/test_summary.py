@@ -70,10 +70,17 @@ def test_a_summary_by_hand(tmp_path):
         "rejoins": 1,
         "generations": 2,
         "steps_lost": 5,
+        "skipped_steps": 0,
         "recovery_seconds": [0.5, 1.5, 0.25],
         "samples_lost": 0,
         "samples_repeated": 0,
+        "goodput": None,
     }
+
+
+def test_steps_without_a_gradient_are_counted_each_once(tmp_path):
+    bad = dataclasses.replace(metric(1), grad_norm=None)
+    assert summed(tmp_path, [metric(0), bad, bad, metric(2)]).skipped_steps == 1
 
 
 def test_samples_are_lost_where_a_step_is_missing_or_saw_others(tmp_path):

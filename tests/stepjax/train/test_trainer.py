@@ -1,5 +1,6 @@
 """A step is the step of one device; lost is gone; a wrong prediction costs time and no bits."""
 
+import dataclasses
 import itertools
 
 import jax
@@ -9,13 +10,16 @@ import optax
 import pytest
 import tiny_run
 from flax import nnx
+from jax.sharding import PartitionSpec as P
 
 from parallel.elastic.cluster import NodeFailure
 from parallel.elastic.snapshot import shards
+from parallel.spmd.mesh import stand_in
 from stepjax.model.group import Alone
 from stepjax.model.step_audio import Inputs
 from stepjax.train.objective import KINDS, cross_entropy, sums_by_kind
 from stepjax.train.programs import GRADIENTS, UPDATE
+from stepjax.train.step import group_of, largest_over_mesh
 from stepjax.train.trainer import NotFinite
 
 
@@ -104,16 +108,60 @@ def test_a_wrong_prediction_of_the_gradients_magnitudes_leaves_no_trace():
     assert all(a == b for a, b in itertools.pairwise(measured))
 
 
-def test_a_number_that_is_not_finite_is_told_with_its_step():
+def poisoned(arrays: dict) -> dict:
+    """The last recording holds a number that is not finite."""
+    audio = arrays["audio"].copy()
+    audio[-1, 0] = np.nan
+    return arrays | {"audio": audio}
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_all_devices_hear_of_the_one_whose_gradient_is_not_finite(bad):
+    mesh = stand_in((2, 1, 2), jax.devices())
+    everywhere = P(mesh.axis_names)
+    heard = jax.jit(
+        jax.shard_map(
+            lambda x: largest_over_mesh(x[0], group_of(mesh))[None],
+            mesh=mesh, in_specs=everywhere, out_specs=everywhere, check_vma=False,
+        )
+    )  # fmt: skip
+    for device in range(4):
+        largest = np.arange(8, dtype=np.float32).reshape(4, 2)
+        largest[device, 1] = bad
+        want = [max(largest[:, 0]), np.inf]
+        assert np.asarray(heard(largest)).tolist() == [want] * 4
+
+
+def test_a_step_that_is_not_finite_leaves_the_state_as_it_was_and_is_counted():
     config = tiny_run.config()
     with tiny_run.job_on(config) as begun:
-        state = begun.runtime.state
-        bad = jax.tree.map(lambda x: x + jnp.nan if x.dtype == jnp.float32 else x, state)
-        begun.runtime.hold(5, bad)
-        with pytest.raises(
-            NotFinite, match="the loss of step 5 is not finite; lower optimizer.learning_rate"
-        ):
-            begun.step(5, tiny_run.arrays(config, 5))
+        arrays = tiny_run.arrays(config, 0)
+        begun.step(0, arrays)
+        before = first_blocks(begun.runtime.state)
+        skipped = begun.step(1, poisoned(arrays))
+        after = first_blocks(begun.runtime.state)
+        assert begun.runtime.step == 2
+        begun.step(2, arrays)
+        counted = np.asarray(begun.runtime.state.skipped).tolist()
+    assert (skipped.loss, skipped.grad_norm, skipped.skipped) == (None, None, 0)
+    assert None in skipped.loss_by_kind.values()
+    assert (before.skipped.tolist(), after.skipped.tolist(), counted) == ([0, 0], [1, 1], [1, 0])
+    for a, b in zip(jax.tree.leaves(before[:3]), jax.tree.leaves(after[:3]), strict=True):
+        assert a.tobytes() == b.tobytes()
+
+
+@pytest.mark.parametrize(("give_up_after", "which"), [(1, "step 5"), (3, "steps 5 to 7")])
+def test_too_many_of_them_in_a_row_are_told_with_their_steps(give_up_after, which):
+    config = tiny_run.config()
+    bad = poisoned(tiny_run.arrays(config, 0))
+    with tiny_run.job_on(config) as begun:
+        trainer = dataclasses.replace(begun.job.trainer, give_up_after=give_up_after)
+        begun.runtime.hold(5, begun.runtime.state)
+        for n in range(5, 4 + give_up_after):
+            assert trainer.step(n, bad, begun.runtime).skipped == n - 5
+        said = f"^the loss or gradient of {which} is not finite; lower optimizer.learning_rate or"
+        with pytest.raises(NotFinite, match=said):
+            trainer.step(4 + give_up_after, bad, begun.runtime)
 
 
 def test_the_next_smaller_mesh_is_compiled_before_it_is_needed():

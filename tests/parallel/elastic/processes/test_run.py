@@ -118,7 +118,8 @@ def test_a_supervisor_that_is_killed_takes_up_its_nodes_when_it_is_started_again
         while not (tmp_path / "0-3-pause").exists() and time.monotonic() < until:
             time.sleep(0.02)
         first.kill()
-    nodes = rendezvous.read(tmp_path / rendezvous.NAME).processes
+    nodes = rendezvous.alive(rendezvous.read(tmp_path / rendezvous.NAME))
+    assert len(nodes) == counting.NODES
     again = subprocess.run(
         command, capture_output=True, timeout=120, text=True, check=True, env=environment
     )
@@ -127,8 +128,46 @@ def test_a_supervisor_that_is_killed_takes_up_its_nodes_when_it_is_started_again
     ((_, taken_up),) = causes
     assert re.fullmatch("taken up before step [2-5]", taken_up)
     assert [recovery[1:] for recovery in recoveries] == [[[], [], "replica", 0]]
-    assert all(rendezvous.began(pid) != since for pid, since in nodes.values())  # all have ended
+    assert all(node.exitcode is not None for node in nodes.values())
     assert not (tmp_path / rendezvous.NAME).exists()
+
+
+@pytest.mark.parametrize(
+    "plan, why",
+    [
+        ("stop 1 during 3; back 1 before 5", "it was silent for [0-9]+ s"),
+        ("crash 1 before 3; back 1 before 5", "its process was ended by SIGSEGV"),
+    ],
+)
+def test_the_verb_of_a_plan_says_how_a_node_fails(plan, why, tmp_path):
+    notes = counting.on_processes(plan, tmp_path)
+    assert notes.sums == counting.expected()
+    assert notes.recoveries == [(3, [1], [], "replica", 0), (5, [], [1], "replica", 0)]
+    ((node, cause),) = notes.causes
+    assert node == 1 and re.fullmatch(why, cause)
+
+
+def test_programs_can_be_kept_for_the_next_run(tmp_path):
+    kept = tmp_path / "kept"
+    times = []
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        notes = counting.on_processes("lose 1 before 3", tmp_path / name, programs=kept)
+        assert notes.sums == counting.expected()
+        times.append({path: path.stat().st_mtime_ns for path in kept.glob("*.program")})
+    assert times[0] and times[0] == times[1]
+
+
+@pytest.mark.slow
+def test_a_node_that_crashes_again_and_again_is_benched(tmp_path):
+    crashes = "; ".join(f"crash 1 before {n}; back 1 before {n + 1}" for n in (1, 3, 5))
+    supervisors = []
+    notes = counting.on_processes(
+        f"{crashes}; crash 1 before 7", tmp_path, started=supervisors.append
+    )
+    assert notes.sums == counting.expected()
+    assert [node for node, _ in notes.causes] == 4 * [1]
+    assert 1 not in supervisors[0]._staff.numbers
 
 
 @pytest.mark.slow

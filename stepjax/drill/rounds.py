@@ -1,0 +1,206 @@
+"""One round: a run on processes that fail as a plan says, beside the same run without faults.
+
+    twin   emulated nodes, no faults; compiles what either of them needs, unless it is there
+    run    `stepjax.train.nodes`, as launch.train --nodes=N runs it: real processes, real signals
+
+Each is behind a fence. The round counts as recovered if nothing tells the two apart.
+"""
+
+import contextlib
+import dataclasses
+import os
+import pickle
+import shutil
+from collections.abc import Collection
+from pathlib import Path
+
+import jax
+from ml_collections import ConfigDict
+
+from parallel.elastic.cluster import Lower
+from parallel.elastic.emulated import EmulatedCluster
+from parallel.elastic.formation import Rings
+from parallel.elastic.processes import member
+from parallel.elastic.processes.node import program_path
+from parallel.fabric.faults import FaultPlan
+from parallel.spmd.executables import Portable, Program
+from stepjax import numerics
+from stepjax.drill import fence
+from stepjax.drill.matrix import Round
+from stepjax.report import story
+from stepjax.report.story import Story
+from stepjax.train import loop, nodes
+from stepjax.train.events import Injected
+
+RUN, TWIN = "run", "twin"  # folders
+LIMIT_S = 300.0  # of a run, or TIMES as long as its twin took
+TIMES = 10
+TWIN_LIMIT_S = 3600.0  # that of the first round compiles
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What came of a round."""
+
+    round: Round
+    why: str  # it did not recover, in a sentence; "" if it did
+    seconds: float  # of the run
+    twin_seconds: float
+    max_loss_difference: float | None  # None: there is no step that both have done
+    left_behind: tuple[str, ...]
+    run: Story
+
+    @property
+    def recovered(self) -> bool:
+        return not self.why
+
+
+def play(
+    config: ConfigDict,
+    round: Round,
+    shapes: Collection[tuple[int, ...]],
+    folder: Path,
+    programs: Path,
+    limit_s: float | None = None,
+) -> Outcome:
+    """Plays a round, in a folder that stays only if the round did not recover.
+
+    Args:
+      shapes: of the meshes that the run will have.
+      programs: a folder for compiled programs; all rounds of it have the same config, but for seed
+        and faults.
+      limit_s: of the run.
+    """
+    quiet, faulty = _config(config, round, ""), _config(config, round, str(round.plan))
+    there, here = folder / TWIN, folder / RUN
+    first = fence.run(_train_twin, (quiet, there, programs, shapes), there, TWIN_LIMIT_S)
+    if first.code != 0:  # there is nothing to hold the run against
+        why = f"its twin had {_end_of(first, there)}"
+        return Outcome(round, why, 0.0, first.seconds, None, first.left_behind, story.load(here))
+    ended = fence.run(
+        _train, (faulty, here, programs), here, limit_s or max(LIMIT_S, TIMES * first.seconds)
+    )
+    twin, run = story.load(there), story.load(here)
+    left = (*first.left_behind, *ended.left_behind)
+    why = difference(round.plan, twin, run) if ended.code == 0 else _end_of(ended, here)
+    if not why and left:
+        why = f"something was left behind: {', '.join(left)}."
+    if not why:
+        shutil.rmtree(folder)
+    apart = furthest(twin, run)
+    return Outcome(round, why, ended.seconds, first.seconds, apart, left, run)
+
+
+def difference(plan: FaultPlan, twin: Story, run: Story) -> str:
+    """What tells a run that has ended from its twin, in a sentence; "" if nothing does."""
+    happened = [event.what for event in run.of(Injected)]
+    for fault in plan.faults:
+        if str(fault) not in happened:
+            return f"'{fault}' has not happened."
+    if [line.step for line in run.steps] != [line.step for line in twin.steps]:
+        return f"it has logged {len(run.steps)} steps, and its twin {len(twin.steps)}."
+    for ours, theirs in zip(run.steps, twin.steps, strict=True):
+        if ours.loss != theirs.loss:
+            return (
+                f"the loss of step {ours.step} is {ours.loss}, and that of its twin {theirs.loss}."
+            )
+    if run.result.get("heldout") != twin.result.get("heldout"):
+        return (
+            f"its held-out score is {run.result.get('heldout')}, and that of its twin "
+            f"{twin.result.get('heldout')}."
+        )
+    numbers = run.numbers
+    if numbers.samples_lost != 0 or numbers.samples_repeated != 0:
+        return f"{numbers.samples_lost} samples were lost, and {numbers.samples_repeated} repeated."
+    return ""
+
+
+def furthest(twin: Story, run: Story) -> float | None:
+    """The largest difference between the losses of a step."""
+    theirs = {line.step: line.loss for line in twin.steps}
+    apart = [
+        abs(line.loss - theirs[line.step])
+        for line in run.steps
+        if line.loss is not None and theirs.get(line.step) is not None
+    ]
+    return max(apart, default=None)
+
+
+def _config(config: ConfigDict, round: Round, faults: str) -> ConfigDict:
+    changed = config.copy_and_resolve_references()
+    changed.seed, changed.faults = round.seed, faults
+    return changed
+
+
+def _end_of(ended: fence.Ended, folder: Path) -> str:
+    how = f"exit code {ended.code}" if ended.code is not None else "no end"
+    words = fence.last_words(folder)
+    return f"{how} after {ended.seconds:.0f} s{f', last words: {words}' if words else '.'}"
+
+
+# -- behind the fence
+
+
+def _train(config: ConfigDict, folder: Path, programs: Path) -> None:
+    _settle(config)
+    nodes.train(config, folder, programs)
+
+
+def _train_twin(
+    config: ConfigDict, folder: Path, programs: Path, shapes: Collection[tuple[int, ...]]
+) -> None:
+    """As `loop.train`, with programs that are kept; also those of other shapes of a mesh."""
+    # As in the processes of a run, which load what is compiled here.
+    os.environ["XLA_FLAGS"] = f"{member.LIMIT} {os.environ.get('XLA_FLAGS', '')}".strip()
+    _settle(config)
+    with contextlib.ExitStack() as stack:
+        opened = loop.open_run(config, folder, stack)
+        rings, journal = opened.rings, opened.journal
+        cluster = stack.enter_context(_Keeping(rings, programs))
+        interrupt = stack.enter_context(loop.Interrupt())
+        score = loop.run(
+            config, opened.corpus, opened.job, cluster, rings, journal, opened.store, interrupt
+        )
+        loop.finish(config, folder, opened.corpus, journal, score)
+        for name, lower in opened.job.programs.items():
+            for shape in shapes:
+                cluster.program(name, lower).prepare(shape)
+
+
+def _settle(config: ConfigDict) -> None:
+    num_devices = config.fabric.num_nodes * config.fabric.gpus_per_node
+    numerics.settle()
+    numerics.fix_threads(num_devices)
+    jax.config.update("jax_num_cpu_devices", num_devices)
+
+
+class _Keeping(EmulatedCluster):
+    """Emulated nodes whose programs lie where those of processes lie."""
+
+    def __init__(self, rings: Rings, programs: Path):
+        super().__init__(rings, FaultPlan())
+        self._programs = programs
+
+    def program(self, name: str, lower: Lower) -> Program:
+        devices = [device for gpus in self.devices.values() for device in gpus]
+        return _Kept(lower, devices, self._programs, name)
+
+
+class _Kept(Program):
+    """A program that is compiled only if it does not lie in a folder already."""
+
+    def __init__(self, lower: Lower, devices: list[jax.Device], folder: Path, name: str):
+        super().__init__(lower, devices)
+        self._folder, self._name = folder, name
+
+    def prepare(self, shape: tuple[int, ...]) -> Portable:
+        """See Program."""
+        path = program_path(self._folder, self._name, shape)
+        if path.exists():
+            portable: Portable = pickle.loads(path.read_bytes())
+            return portable
+        portable = super().prepare(shape)
+        partial = path.with_suffix(".partial")
+        partial.write_bytes(pickle.dumps(portable))
+        partial.rename(path)
+        return portable
