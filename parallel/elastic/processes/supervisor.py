@@ -99,7 +99,7 @@ class Supervisor:
         self._pace = Pace()
         self._took: list[float] = []  # seconds of the steps of this generation
         self._counted = len(found)  # steps of this run
-        self._wanted = 0  # programs that somebody waits for
+        self._wanted: set[wire.Compile] = set()  # programs that somebody waits for
         self._changed = False  # nodes have come, or idle ones were lost
         self._due: int | None = None  # a step that all have voted for, and that waits for a node
         self._stop: str | None = None
@@ -173,10 +173,11 @@ class Supervisor:
                     self._pace.note(node.number, alone)
                     self._count(step)
             case wire.Want(name, shape):
-                self._wanted += 1
+                self._wanted.add(wire.Compile(name, shape))
                 self._tell([wire.COMPILER], wire.Compile(name, shape))
-            case wire.Compiled():
-                self._wanted, self._since = 0, time.monotonic()
+            case wire.Compiled(name, shape):
+                self._wanted.discard(wire.Compile(name, shape))
+                self._since = time.monotonic()
             case wire.Note(what):
                 if self._taken_up:
                     self._observer.note(what)
@@ -198,6 +199,10 @@ class Supervisor:
             self._since = time.monotonic()  # from now on it must get ready
         node = Node(hello.node, line, hello.blocks, time.monotonic())
         self._nodes[node.number] = self._of_line[line] = node
+        if node.number == wire.COMPILER:  # it has come late, or after the end of another
+            for wanted in self._wanted:
+                node.tell(wanted)
+            self._look_ahead()
         self._arrivals[node.number] = hello.came
         if hello.number:
             self._welcome_orphan(node, hello)
@@ -247,7 +252,11 @@ class Supervisor:
             self._see_the_end()
             return
         if node.number == wire.COMPILER:
-            self._start(wire.COMPILER)
+            self._deaths[wire.COMPILER] = self._deaths.get(wire.COMPILER, 0) + 1
+            if self._deaths[wire.COMPILER] > self._limits.returns:
+                self._give_up(f"the compiling process fails again and again: {why}.")
+            else:
+                self._start(wire.COMPILER)
             return
         if self._number == 0:
             self._give_up(f"node {node.number} cannot take part: {why}.")
@@ -331,7 +340,11 @@ class Supervisor:
             node.voted, node.at, node.check = -1, (-1, ""), None
         self._pace.keep(self._used)
         self._phase, self._since, self._took = "running", time.monotonic(), []
-        smaller = self.rings.shape(formation, fewer=1)
+        self._look_ahead()
+
+    def _look_ahead(self) -> None:
+        """Has the programs compiled that the loss of one more ring would ask for."""
+        smaller = self.rings.shape(self._formation, fewer=1) if self._formation else None
         if smaller:
             self._tell([wire.COMPILER], wire.Compile(None, smaller))
 

@@ -201,6 +201,17 @@ def test_a_run_that_is_stopped_ends_after_the_step_at_hand(tmp_path):
         counting.on_processes("", tmp_path, started=started)
 
 
+def test_a_process_that_died_of_compiling_is_replaced(tmp_path):
+    job = counting.Fragile(tmp_path, deaths=2)
+    notes = counting.on_processes("", tmp_path, job=job)
+    assert notes.sums == counting.expected() and not notes.causes
+
+
+def test_what_cannot_be_compiled_ends_the_run(tmp_path):
+    with pytest.raises(RunFailed, match="compiling process fails again and again: .* SIGKILL"):
+        counting.on_processes("", tmp_path, job=counting.Fragile(tmp_path, deaths=99))
+
+
 def test_every_process_has_a_log(tmp_path):
     counting.on_processes("", tmp_path)
     names = {path.name for path in Path(tmp_path / LOGS).iterdir()}
