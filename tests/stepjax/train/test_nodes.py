@@ -146,7 +146,7 @@ def test_a_run_that_is_not_finite_is_given_up_by_all_nodes_at_the_same_step(tmp_
     with pytest.raises(Stopped):
         tiny_run.train(tiny_run.config(rings_lost, checkpoint_every=2), tmp_path)
     done = on_processes(tmp_path, "--config.faults=lose 1 during 3")
-    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
     assert "the loss or gradient of steps 2 to 4 is not finite" in done.stderr
     losses = [x["loss"] is None for x in read(tmp_path / "metrics.jsonl")]
     assert losses == [False, False, True, True]
