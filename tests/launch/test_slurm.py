@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 import tiny_run
-from tiny_command import FAST, LIMIT, ROOT, run, trajectory
+from tiny_command import ALONE, FAST, LIMIT, ROOT, run, trajectory
 
 from stepjax.train.jsonl import read
 
@@ -26,10 +26,10 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}"),
 ]
-NODES = 4
+NODES, STEPS = 4, "--config.steps=16"
 SETTINGS = (
     "--config=configs/tiny.py", "--config.faults=", "--config.fabric.kind=line",
-    f"--config.fabric.num_nodes={NODES}", "--config.steps=16",
+    f"--config.fabric.num_nodes={NODES}", STEPS,
 )  # fmt: skip
 CONF = """\
 ClusterName=stepjax
@@ -202,9 +202,9 @@ def job(slurm, tmp_path) -> Job:
 
 @pytest.fixture(scope="module")
 def emulated(tmp_path_factory) -> list[tuple]:
-    """What the same run comes to in one process."""
+    """What the same run comes to in one process, on one ring, without faults."""
     workdir = tmp_path_factory.mktemp("emulated")
-    done = run(*SETTINGS[1:], f"--workdir={workdir}")
+    done = run(STEPS, f"--workdir={workdir}", command=ALONE)
     assert done.returncode == 0, done.stderr
     return trajectory(workdir)
 
@@ -217,12 +217,21 @@ def test_a_host_dies_and_the_job_ends_with_the_losses_of_emulated_nodes(job, emu
     assert trajectory(job.workdir) == emulated
 
 
-@pytest.mark.parametrize("whom", ["--batch", "--full"], ids=["its script", "all processes"])
-def test_a_job_that_is_told_to_end_saves_and_the_same_file_goes_on(whom, job, emulated):
-    """As SLURM tells it before its time is over, or where it makes room for another."""
-    job.slurm.ask("scancel", whom, "--signal=TERM", job.number)
+def test_a_job_that_is_told_to_end_saves_and_the_same_file_goes_on(job, emulated):
+    """SLURM tells the nodes, which it may do to make room, and the script, before its time is over.
+    The nodes leave it to the supervisor, which needs them to save.
+    """
+    job.slurm.ask("scancel", "--signal=TERM", job.number)
+    job.slurm.ask("scancel", "--batch", "--signal=TERM", job.number)
     assert job.end() == ("FAILED", "130:0"), job.said()
     assert "the same command goes on from here" in job.said()
     job.submit()
     assert job.end() == ("COMPLETED", "0:0"), job.said()
+    assert trajectory(job.workdir) == emulated
+
+
+def test_a_job_that_is_requeued_goes_on(job, emulated):
+    """As after the loss of its first host, which takes the supervisor with it."""
+    job.slurm.ask("scontrol", "requeue", job.number)
+    until(lambda: job.end() == ("COMPLETED", "0:0"), LIMIT)
     assert trajectory(job.workdir) == emulated
