@@ -98,9 +98,18 @@ class Runtime:
         return num_rings(self.mesh)
 
     def start(self, go_back: GoBack) -> int:
-        """Forms the first mesh and lays the state out on it. Returns the step at hand."""
-        self._enter(self.cluster.next(None, False, Stopwatch()))
-        self._rebuild(go_back)
+        """Forms the first mesh and lays the state out on it; that of a run which goes on may lose
+        nodes meanwhile. Returns the step at hand.
+        """
+        failed = False
+        while True:
+            try:
+                self._enter(self.cluster.next(None, failed, Stopwatch()))
+                self._rebuild(go_back)
+                break
+            except NodeFailure:
+                failed = True
+                self._loaded = {}
         self._on_generation(self.step, self.generation)
         self._settled = self.generation
         return self.step

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 LOG, TEMPORARY = "output.log", "tmp"
-LOOK_S = 0.5
+LOOK_S = 2.0
 QUICK_S = 0.05
 MOMENT_S = 10.0  # in which what a process has started may end after it
 LISTENING = "0A"  # a state in /proc/net/tcp

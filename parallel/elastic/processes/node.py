@@ -140,7 +140,7 @@ class ProcessCluster:
     ):
         self.node = hello.node
         self.rings = rings
-        self.left_out = False  # of a mesh before the one at hand
+        self.left_out = False  # of a mesh since the last step that counts here
         self._hello, self._link, self._server = hello, link, server
         self._shapes, self._folder, self._limits = shapes, folder, limits
         self._heard = threading.Condition()
@@ -208,14 +208,13 @@ class ProcessCluster:
         watch.lap("notice")
         self._unload()
         watch.lap("unload")
-        self.left_out = False
         while True:
             form = self._agree()
             watch.lap("agree")
             if self.node not in form.nodes:
-                self._forget()
                 self.left_out = True
                 self._wait(lambda: self._leave > self._number, "", forever=True)
+                self._forget()  # only now: those of the mesh may have needed what it held
                 continue
             try:
                 ranks = world.join(
@@ -313,6 +312,8 @@ class ProcessCluster:
 
     def progress(self, step: int, moment: str) -> None:
         """See Cluster. A node that the fault plan lets die now, dies."""
+        if moment == "before":  # only then has it told of the recoveries of the step before
+            self.left_out = False
         self._link.send(wire.At(step, moment))
         self._act(moment, step)
 

@@ -48,7 +48,7 @@ def leave_a_port(note: Path) -> None:
             SLEEP, pass_fds=[server.fileno()], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         note.write_text(str(child.pid))
-        time.sleep(4 * fence.LOOK_S)
+        time.sleep(1.5 * fence.LOOK_S)
 
 
 @pytest.mark.parametrize(

@@ -146,6 +146,26 @@ def test_the_verb_of_a_plan_says_how_a_node_fails(plan, why, tmp_path):
     assert node == 1 and re.fullmatch(why, cause)
 
 
+def test_a_spare_gives_what_it_held_to_those_who_take_its_place(tmp_path):
+    """Nodes 1 and 4 hold the two halves of the state; the new ring is 4-0, and 1 is left out."""
+    plan = "lose 0 before 2; back 0 before 4; lose 2 before 5; lose 3 before 5"
+    notes = counting.on_processes(plan, tmp_path)
+    assert notes.sums == counting.expected()
+    assert notes.recoveries[-1] == (5, [2, 3], [], "replica", 0)
+    assert sorted(node for node, _ in notes.causes) == [0, 2, 3]
+
+
+def test_a_node_that_comes_back_outlives_the_loss_of_another(tmp_path):
+    """Node 2 is killed while node 1 has only just come to the mesh."""
+    plan = "lose 1 before 2; lose 4 before 2; back 1 before 4; lose 2 recovering 4"
+    notes = counting.on_processes(plan, tmp_path)
+    assert notes.sums == counting.expected()
+    assert sorted(notes.causes) == [
+        (node, "its process was ended by SIGKILL") for node in (1, 2, 4)
+    ]
+    assert all(steps_lost >= 0 for *_, steps_lost in notes.recoveries)
+
+
 def test_programs_can_be_kept_for_the_next_run(tmp_path):
     kept = tmp_path / "kept"
     times = []
