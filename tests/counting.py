@@ -19,7 +19,7 @@ from jax.sharding import PartitionSpec as P
 
 from parallel.elastic import Rings, Runtime
 from parallel.elastic.processes import Ended, Limits, Member, Observer, launch
-from parallel.elastic.processes.node import flip
+from parallel.elastic.processes.acts import flip
 from parallel.fabric import FaultPlan, KHopRing
 from parallel.spmd import Layout
 

@@ -9,7 +9,6 @@ Each is behind a fence. The round counts as recovered if nothing tells the two a
 import contextlib
 import dataclasses
 import os
-import pickle
 import shutil
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -21,9 +20,9 @@ from parallel.elastic.cluster import Lower
 from parallel.elastic.emulated import EmulatedCluster
 from parallel.elastic.formation import Rings
 from parallel.elastic.processes import member
-from parallel.elastic.processes.node import program_path
+from parallel.elastic.processes.stored import Kept
 from parallel.fabric.faults import FaultPlan
-from parallel.spmd.executables import Portable, Program
+from parallel.spmd.executables import Program
 from stepjax import numerics
 from stepjax.drill import fence
 from stepjax.drill.matrix import Round
@@ -197,24 +196,4 @@ class _Keeping(EmulatedCluster):
 
     def program(self, name: str, lower: Lower) -> Program:
         devices = [device for gpus in self.devices.values() for device in gpus]
-        return _Kept(lower, devices, self._programs, name)
-
-
-class _Kept(Program):
-    """A program that is compiled only if it does not lie in a folder already."""
-
-    def __init__(self, lower: Lower, devices: list[jax.Device], folder: Path, name: str):
-        super().__init__(lower, devices)
-        self._folder, self._name = folder, name
-
-    def prepare(self, shape: tuple[int, ...]) -> Portable:
-        """See Program."""
-        path = program_path(self._folder, self._name, shape)
-        if path.exists():
-            portable: Portable = pickle.loads(path.read_bytes())
-            return portable
-        portable = super().prepare(shape)
-        partial = path.with_suffix(".partial")
-        partial.write_bytes(pickle.dumps(portable))
-        partial.rename(path)
-        return portable
+        return Kept(lower, devices, self._programs, name)

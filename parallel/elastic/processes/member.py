@@ -14,7 +14,6 @@ import gc
 import math
 import multiprocessing
 import os
-import pickle
 import queue
 import secrets
 import shutil
@@ -32,13 +31,15 @@ from jax.extend import backend
 from parallel.elastic.cluster import GoBack
 from parallel.elastic.formation import NotEnoughNodes, Rings
 from parallel.elastic.processes import rendezvous, wire
+from parallel.elastic.processes.archive import Archive
 from parallel.elastic.processes.exchange import BlockServer
-from parallel.elastic.processes.node import ProcessCluster, RunOver, program_path
+from parallel.elastic.processes.node import ProcessCluster, RunOver
+from parallel.elastic.processes.staff import Staff
+from parallel.elastic.processes.stored import Kept
 from parallel.elastic.processes.supervisor import Supervisor
 from parallel.elastic.processes.terms import Elsewhere, Limits, Observer, Process
 from parallel.elastic.runtime import Job
 from parallel.fabric.faults import FaultPlan
-from parallel.spmd.executables import Program
 
 USUAL = Limits()
 LIMIT = "--xla_cpu_collective_timeout_seconds=30"  # of what was given up, see node._Call
@@ -186,11 +187,8 @@ def launch(
         supervisor = Supervisor(
             rings,
             office,
-            start,
-            last_word,
-            server,
-            shapes,
-            go_back,
+            Staff(start, last_word),
+            Archive(server, shapes, go_back),
             observer or Observer(),
             plan,
             limits,
@@ -256,18 +254,15 @@ def _beat(link: wire.Link, limits: Limits, done: threading.Event) -> None:
 def _compile(link: wire.Link, job: Job, rings: Rings, folder: Path, ahead: Sequence[str]) -> None:
     """Compiles what is asked for until the end; what somebody waits for comes first."""
     jax.config.update("jax_num_cpu_devices", rings.topology.num_nodes * rings.gpus_per_node)
-    programs = {name: Program(lower, jax.devices()) for name, lower in job.programs.items()}
+    programs = {
+        name: Kept(lower, jax.devices(), folder, name) for name, lower in job.programs.items()
+    }
     asked: queue.PriorityQueue[tuple[int, float, wire.Compile]] = queue.PriorityQueue()
     threading.Thread(target=_hear, args=(link, asked), daemon=True).start()
     while True:
         _, _, wanted = asked.get()
         for name in ahead if wanted.name is None else (wanted.name,):
-            path = program_path(folder, name, wanted.shape)
-            if not path.exists():
-                portable = programs[name].prepare(wanted.shape)
-                partial = path.with_suffix(".partial")
-                partial.write_bytes(pickle.dumps(portable))
-                partial.rename(path)
+            programs[name].prepare(wanted.shape)
             link.send(wire.Compiled(name, wanted.shape))
 
 

@@ -7,39 +7,33 @@ from a collective that can no longer end.
 
 import collections
 import contextlib
-import ctypes
-import os
-import pickle
-import signal
 import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import jax
-from jax.sharding import Mesh
 
 from parallel.elastic.cluster import GoBack, Lower, NodeFailure, Rebuilt
 from parallel.elastic.formation import Formation, Generation, NotEnoughNodes, Rings, Stopwatch
 from parallel.elastic.processes import wire, world
+from parallel.elastic.processes.acts import DRAG_S, NEVER_S, fail, flip
 from parallel.elastic.processes.blocks import Blocks, Scattered, holders
+from parallel.elastic.processes.call import Call
 from parallel.elastic.processes.checksum import Check, checksum
 from parallel.elastic.processes.copies import KEPT, Copies
 from parallel.elastic.processes.exchange import BlockServer, NotHeld, PeerFailed
+from parallel.elastic.processes.stored import Stored, program_path
 from parallel.elastic.processes.terms import Limits
 from parallel.elastic.recovery import StateLost
 from parallel.elastic.snapshot import keepers
 from parallel.fabric.faults import Fault
-from parallel.spmd.executables import Portable
 
 TICK_S = 0.25
 FREE_S = 0.05  # how often a call that waits for others is freed again
-DRAG_S = 0.5  # by which a slow node takes longer
-NEVER_S = 3600  # longer than a node that acts out its end is there
 GRACE_S = 0.25  # until a call that was freed is given up
-FAILURES = {"lose": signal.SIGKILL, "stop": signal.SIGSTOP, "crash": signal.SIGSEGV}
 STATE, SAVED = "state", "saved"  # names under which blocks are offered
 Peers = Mapping[int, tuple[wire.Address, wire.Offers]]
 
@@ -53,71 +47,6 @@ class RunOver(RuntimeError):
 
     def __init__(self) -> None:
         super().__init__("the run has ended.")
-
-
-class Stored:
-    """A program that the compiling process keeps in a folder."""
-
-    def __init__(self, name: str, folder: Path, ask: Callable[[wire.Want], None]):
-        self._name, self._folder, self._ask = name, folder, ask
-
-    def is_prepared(self, shape: tuple[int, ...]) -> bool:
-        """See Program."""
-        return self._path(shape).exists()
-
-    def prepare(self, shape: tuple[int, ...]) -> None:
-        """Nothing is left to do here: the supervisor sees to it that smaller meshes are compiled
-        for.
-        """
-
-    def on(self, mesh: Mesh) -> Callable[..., Any]:
-        """See Program. Waits until it has been compiled."""
-        shape = mesh.devices.shape
-        if not self.is_prepared(shape):
-            self._ask(wire.Want(self._name, shape))
-        portable: Portable = pickle.loads(self._path(shape).read_bytes())
-        return portable.on(mesh)
-
-    def _path(self, shape: tuple[int, ...]) -> Path:
-        return program_path(self._folder, self._name, shape)
-
-
-def program_path(folder: Path, name: str, shape: tuple[int, ...]) -> Path:
-    """Where a compiled program lies."""
-    return folder / f"{name.replace(' ', '_')}-{'x'.join(map(str, shape))}.program"
-
-
-class _Call:
-    """A call of a program in a thread of its own, which can be given up.
-
-    Gloo does not wake a large send whose connection has broken (`Pair::signalException` leaves out
-    the unbound buffers in `tx_`): it waits until XLA's limit for collectives has passed. Until then
-    the thread keeps alive what it computes with, and the back end of its world.
-    """
-
-    def __init__(self, fn: Callable[..., Any], args: tuple[Any, ...], heard: threading.Condition):
-        self.ended = False
-        self._found: Any = None
-        self._error: Exception | None = None
-        threading.Thread(target=self._run, args=(fn, args, heard), daemon=True).start()
-
-    def results(self) -> Any:
-        """What the program returned, or raised."""
-        if self._error is not None:
-            raise self._error
-        return self._found
-
-    def _run(
-        self, fn: Callable[..., Any], args: tuple[Any, ...], heard: threading.Condition
-    ) -> None:
-        try:
-            self._found = jax.block_until_ready(fn(*args))
-        except Exception as error:
-            self._error = error.with_traceback(None)  # its frames would keep arrays alive
-        del fn, args
-        with heard:
-            self.ended = True
-            heard.notify_all()
 
 
 class ProcessCluster:
@@ -284,7 +213,7 @@ class ProcessCluster:
         with self._failing(step):
             if alone:
                 time.sleep(self._drag_s)
-            call = _Call(fn, args, self._heard)
+            call = Call(fn, args, self._heard)
             del args
             if dying:
                 time.sleep(NEVER_S)
@@ -538,9 +467,9 @@ class ProcessCluster:
             elif fault.kind == "corrupt" and self._held is not None:
                 flip(jax.tree.leaves(self._held[1])[0])
             elif moment != "during":
-                _fail(fault.kind)
+                fail(fault.kind)
             else:
-                threading.Timer(0.005, _fail, (fault.kind,)).start()
+                threading.Timer(0.005, fail, (fault.kind,)).start()
                 return True
         return False
 
@@ -548,15 +477,3 @@ class ProcessCluster:
 def without(kind: str, offers: wire.Offers) -> wire.Offers:
     """The offers whose names begin with other words."""
     return {name: offer for name, offer in offers.items() if not name.startswith(kind)}
-
-
-def flip(x: jax.Array) -> None:
-    """Changes a bit of the first shard here, in the memory of the device, which is the host's."""
-    at = x.addressable_shards[0].data.unsafe_buffer_pointer()
-    ctypes.c_uint8.from_address(at).value ^= 1 << 6
-
-
-def _fail(kind: str) -> NoReturn:
-    os.kill(os.getpid(), FAILURES[kind])
-    time.sleep(NEVER_S)  # the signal may take a moment
-    raise AssertionError("unreachable")

@@ -12,15 +12,13 @@ import contextlib
 import dataclasses
 import queue
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from parallel.elastic.cluster import GoBack
 from parallel.elastic.formation import Formation, NotEnoughNodes, Rings, Stopwatch
 from parallel.elastic.membership import Members
 from parallel.elastic.processes import checksum, wire
-from parallel.elastic.processes.blocks import Blocks, Scattered, holders
-from parallel.elastic.processes.exchange import BlockServer, NotHeld, PeerFailed
+from parallel.elastic.processes.archive import Archive
 from parallel.elastic.processes.pace import Pace
 from parallel.elastic.processes.staff import Staff
 from parallel.elastic.processes.terms import Limits, Observer, Process, RunFailed
@@ -53,10 +51,6 @@ class Supervisor:
     """Runs the processes of a job until their work is done.
 
     Args:
-      start: starts the process of a node, or of wire.COMPILER.
-      last_word: what it has written last.
-      server: offers the state that the run goes back to.   shapes: of the state's tree.
-      go_back: where a run begins, and goes back to where no live node holds its state.
       plan: faults that the nodes act out.
       found: nodes that run already, because an earlier supervisor of this run has started them.
     """
@@ -65,21 +59,15 @@ class Supervisor:
         self,
         rings: Rings,
         office: wire.Office,
-        start: Callable[[int], Process],
-        last_word: Callable[[int], str],
-        server: BlockServer,
-        shapes: Any,
-        go_back: GoBack,
+        staff: Staff,
+        archive: Archive,
         observer: Observer,
         plan: FaultPlan,
         limits: Limits,
         found: Mapping[int, Process],
     ):
         self.rings = rings
-        self._office, self._staff = office, Staff(start, last_word)
-        self._server, self._shapes, self._go_back = server, shapes, go_back
-        self._found: wire.Found | None = None
-        self._offered: dict[int, dict[int, tuple[wire.Address, wire.Offers]]] = {}  # by step
+        self._office, self._staff, self._archive = office, staff, archive
         self._observer, self._limits = observer, limits
         self._plan = list(plan.faults)
         self._nodes: dict[int, Node] = {}
@@ -164,9 +152,12 @@ class Supervisor:
                 self._ready(node, number, offers)
             case wire.Restore(number):
                 if (self._phase, number) == ("running", self._number):
-                    self._restore(node)
-            case wire.Offered(step, offers):
-                self._save(node, step, offers)
+                    node.tell(self._archive.restored(number))
+                    self._since = time.monotonic()
+            case wire.Offered(step):
+                everyone = self._takes_part()
+                if whole := self._archive.offered(node.number, node.blocks, message, everyone):
+                    self._observer.save(step, whole)
             case wire.Vote(number, step, check, alone):
                 if (self._phase, number) == ("running", self._number):
                     node.voted, node.check = step, check
@@ -417,39 +408,6 @@ class Supervisor:
             self._away.add(fault.node)
             self._deaths[fault.node] = self._deaths.get(fault.node, 0) + (not fault.asked)
         self._observer.fault(fault)
-
-    # -- the state
-
-    def _restore(self, node: Node) -> None:
-        """All nodes of a mesh ask, and are told the same."""
-        if self._found is None or self._found.number != self._number:
-            step, tree = self._go_back()
-            self._server.offer("restored", Blocks.of(step, tree))
-            offers = {"restored": self._server.offers()["restored"]}
-            self._found = wire.Found(
-                self._number, {wire.SUPERVISOR: (self._server.address, offers)}
-            )
-            self._since = time.monotonic()
-        node.tell(self._found)
-
-    def _save(self, node: Node, step: int, offers: wire.Offers) -> None:
-        of_step = self._offered.setdefault(step, {})
-        of_step[node.number] = node.blocks, offers
-        if of_step.keys() >= self._takes_part():
-            del self._offered[step]
-            self._observer.save(step, lambda: self._whole(step, of_step))
-
-    def _whole(self, step: int, offered: dict[int, tuple[wire.Address, wire.Offers]]) -> Any:
-        """The state at a step, from those that hold it; one that fails is not asked again."""
-        while True:
-            there = holders(step, offered)
-            scattered = Scattered(
-                step, self._shapes, (), there, self._server.fetch, wire.SUPERVISOR
-            )
-            try:
-                return scattered.whole()
-            except (PeerFailed, NotHeld) as error:
-                del offered[error.peer.node]
 
     # -- what takes too long
 
