@@ -96,6 +96,7 @@ def count(cluster, note, job, before=lambda n, x: None, after=lambda n, x: None,
         note((n, total))
         for r in recovered if not getattr(cluster, "left_out", False) else ():
             note((n, sorted(r.lost), sorted(r.back), r.state_from, r.steps_lost))
+            note((n, tuple(r.watch.phases), r.compiled))
         n += 1
     runtime.close()
 
@@ -105,11 +106,14 @@ class Notes(Observer):
 
     def __init__(self):
         self.sums, self.recoveries, self.causes = {}, [], []
+        self.ways = set()  # of recoveries: their phases, and how many programs were compiled
 
     def note(self, what):
         if len(what) == 2:
             n, total = what
             assert self.sums.setdefault(n, total) == total, "nodes disagree"
+        elif len(what) == 3:
+            self.ways.add(what)
         elif what not in self.recoveries:
             self.recoveries.append(what)
 
@@ -152,13 +156,16 @@ def misfortunes(seed: int) -> tuple[str, list[tuple[int, int, str]]]:
     return "; ".join(faults), deeds
 
 
-def on_processes(plan: str, folder: Path, deeds=(), job=COUNTING, **options) -> Notes:
+def on_processes(plan, folder: Path, deeds=(), job=COUNTING, notes=None, **options) -> Notes:
     """`count` with a process for each node.
 
     Args:  deeds: (node, step, what it does there, once), see `_do`.
     """
     work = functools.partial(_work, folder, tuple(deeds), job)
-    limits, notes = Limits(silence=5.0, orphaned=20.0, first_step=20.0, slowest=5.0), Notes()
+    limits, notes = (
+        Limits(silence=5.0, orphaned=20.0, first_step=20.0, slowest=5.0),
+        notes or Notes(),
+    )
     plan = FaultPlan.parse(plan)
     launch(work, RINGS, plan, folder, Counting.shapes, start, notes, limits, **options)
     return notes
