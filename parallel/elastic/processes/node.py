@@ -96,6 +96,7 @@ class ProcessCluster:
         self._counts = False  # the step at hand: what is left of it concerns this node only
         self._blocks: dict[str, Blocks] = {}
         # What another supervisor must hear:
+        self._ready: wire.Ready | None = None
         self._notes: collections.deque[wire.Note] = collections.deque(maxlen=64)
         self._done: wire.Done | None = None
         self._threads = [
@@ -290,6 +291,8 @@ class ProcessCluster:
     def _introduce(self) -> Iterator[Any]:
         """What a supervisor that takes up this run must hear of this node."""
         yield self._hello._replace(number=self._number, formation=self._formation)
+        if self._ready and self._ready.number == 0:  # later, it is asked for anew
+            yield self._ready
         if SAVED in self._blocks:
             yield self._offered()
         yield from list(self._notes)
@@ -388,7 +391,8 @@ class ProcessCluster:
                 number = self._leave
                 self._found = self._commit = None
             self._number = number
-            self._link.send(wire.Ready(number, without(SAVED, self._server.offers())))
+            self._ready = wire.Ready(number, without(SAVED, self._server.offers()))
+            self._link.send(self._ready)
 
             def formed() -> bool:
                 return self._leave > number or (
