@@ -11,9 +11,11 @@ by `take_part`, and only the compiling process is started here.
 import contextlib
 import dataclasses
 import gc
+import hashlib
 import math
 import multiprocessing
 import os
+import pickle
 import queue
 import secrets
 import shutil
@@ -21,7 +23,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -143,8 +145,12 @@ def launch(
     Raises:  RunFailed; ValueError if `meeting` cannot be here.
     """
     own, logs, at = folder / PROGRAMS, folder / LOGS, folder.absolute() / rendezvous.NAME
+    mark = hashlib.sha256(pickle.dumps(work)).hexdigest()
     earlier = rendezvous.read(at)
     found = rendezvous.alive(earlier) if earlier else {}
+    if earlier and earlier.work != mark:  # the same folder, with other settings
+        _end(found.values(), limits.end)
+        found = {}
     if not found:
         shutil.rmtree(own, ignore_errors=True)
     stored = programs or own
@@ -174,7 +180,7 @@ def launch(
         process = Elsewhere() if meeting and number != wire.COMPILER else _forked(number)
         if number != wire.COMPILER:
             running[number] = process.pid, rendezvous.began(process.pid)
-        rendezvous.write(at, rendezvous.Run(office.address, authkey, running))
+        rendezvous.write(at, rendezvous.Run(office.address, authkey, mark, running))
         return process
 
     def _forked(number: int) -> Process:
@@ -201,6 +207,12 @@ def launch(
             at.unlink(missing_ok=True)
             supervisor.close()
             shutil.rmtree(own, ignore_errors=True)
+
+
+def _end(processes: Iterable[Process], limit_s: float) -> None:
+    for process in processes:
+        process.kill()
+        process.join(limit_s)
 
 
 def _main(number: int, meeting: Meeting, log: Path) -> None:

@@ -1,7 +1,7 @@
 """The file by which the nodes of a run find a supervisor that was started again, and it finds them.
 
 It lies in the folder of the run, for its owner only, from the first process to the last: where the
-supervisor listens, the key of the run, and the process of every node.
+supervisor listens, the key of the run, what work it does, and the process of every node.
 """
 
 import contextlib
@@ -23,6 +23,7 @@ class Run(NamedTuple):
 
     address: tuple[str, int]
     authkey: bytes
+    work: str  # equal for those that do the same work
     processes: Mapping[int, tuple[int | None, str]]  # of each node: `pid`, and when that began
 
 
@@ -42,6 +43,7 @@ def read(path: Path) -> Run | None:
         return Run(
             (host, port),
             bytes.fromhex(found["authkey"]),
+            found["work"],
             {int(number): (pid, began) for number, (pid, began) in processes},
         )
     except (OSError, ValueError, KeyError, TypeError):

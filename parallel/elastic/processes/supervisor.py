@@ -79,6 +79,7 @@ class Supervisor:
         self._awaited: set[int] = set()
         self._formation: Formation | None = None
         self._orphans = found
+        self._takes_up = bool(found)
         self._taken_up = not found  # whether it is known where the run goes on
         self._early: list[Any] = []  # what orphans have told before
         self._used: tuple[int, ...] = tuple(found)
@@ -200,6 +201,9 @@ class Supervisor:
 
     def _welcome_orphan(self, node: Node, hello: wire.Hello) -> None:
         """A node of an earlier supervisor leaves its world, as if another node had been lost."""
+        if not self._takes_up:  # it does other work than this run
+            self._kill(node.number, "it was part of an earlier run")
+            return
         known = self._formation
         if hello.formation and (known is None or hello.formation.number > known.number):
             self._formation = hello.formation

@@ -256,12 +256,13 @@ class Link:
                 if run is None:  # it has come to its end
                     return False
                 line = stack.enter_context(connected(run.address, self._authkey, GONE_S / 10))
-                if line.receive().supervisor == self._work.supervisor:
+                work = line.receive()
+                if work.supervisor == self._work.supervisor:
                     return False
                 with self._guard:
                     for message in say():
                         line.send(message)
-                    self._line, self._open = line, stack.pop_all()
+                    self._line, self._work, self._open = line, work, stack.pop_all()
                 return True
             time.sleep(0.1)
         return False

@@ -106,32 +106,45 @@ def test_replicas_that_differ_again_go_back_to_the_checkpoint_and_then_give_up(t
         counting.on_processes("", tmp_path, [(1, 3, "err always")])
 
 
-@pytest.mark.parametrize("killed_before", [3, -1])  # a step, or the first mesh
-def test_a_supervisor_that_is_killed_takes_up_its_nodes(killed_before, tmp_path):
-    deeds = [(0, step, "pause") for step in range(-1, counting.STEPS)]
-    command = [sys.executable, counting.__file__, str(tmp_path), json.dumps(deeds)]
+def killed_and_started_again(folder, killed_before, deeds, deeds_then):
+    """What the second supervisor noted, and the nodes of the first one."""
+    command = [sys.executable, counting.__file__, str(folder)]
     tests = Path(counting.__file__).parent
     environment = os.environ | {"PYTHONPATH": f"{tests.parent}:{tests}"}
-    with subprocess.Popen(command, env=environment) as first:
+    with subprocess.Popen([*command, json.dumps(deeds)], env=environment) as first:
         until = time.monotonic() + 60
-        while not (tmp_path / f"0-{killed_before}-pause").exists() and time.monotonic() < until:
+        while not (folder / f"0-{killed_before}-pause").exists() and time.monotonic() < until:
             time.sleep(0.02)
         first.kill()
-    nodes = rendezvous.alive(rendezvous.read(tmp_path / rendezvous.NAME))
-    assert len(nodes) == counting.NODES
+    nodes = rendezvous.alive(rendezvous.read(folder / rendezvous.NAME))
+    assert nodes
     again = subprocess.run(
-        command, capture_output=True, timeout=120, text=True, check=True, env=environment
-    )
+        [*command, json.dumps(deeds_then)],
+        capture_output=True, timeout=120, text=True, check=True, env=environment,
+    )  # fmt: skip
+    assert all(node.exitcode is not None for node in nodes.values())
+    assert not (folder / rendezvous.NAME).exists()
     sums, recoveries, causes = json.loads(again.stdout)
     assert {int(n): total for n, total in sums.items()} == counting.expected()
+    return recoveries, causes
+
+
+PAUSES = [(0, step, "pause") for step in range(-1, counting.STEPS)]
+
+
+@pytest.mark.parametrize("killed_before", [3, -1])  # a step, or the first mesh
+def test_a_supervisor_that_is_killed_takes_up_its_nodes(killed_before, tmp_path):
+    recoveries, causes = killed_and_started_again(tmp_path, killed_before, PAUSES, PAUSES)
     if killed_before == 3:
         ((_, taken_up),) = causes
         assert re.fullmatch("taken up before step [2-5]", taken_up)
         assert [recovery[1:] for recovery in recoveries] == [[[], [], "replica", 0]]
     else:
         assert causes == recoveries == []
-    assert all(node.exitcode is not None for node in nodes.values())
-    assert not (tmp_path / rendezvous.NAME).exists()
+
+
+def test_nodes_that_do_other_work_are_not_taken_up(tmp_path):
+    assert killed_and_started_again(tmp_path, 3, PAUSES, []) == ([], [])
 
 
 @pytest.mark.parametrize(
