@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from parallel.fabric.faults import FaultPlan
 from parallel.show import words
 from parallel.show.table import print_table
 from stepjax.disk import files
@@ -55,13 +56,16 @@ def seconds_by_phase(runs: Iterable[Story]) -> dict[str, dict[str, float]]:
 
 def mended(run: Story) -> Iterator[tuple[Recovery, float | None]]:
     """Every recovery, and the time of the first planned failure that it mended, if any did."""
-    failed = None
+    failed: dict[int, float] = {}  # by node
     for event in run.events:
-        if isinstance(event, Injected) and not event.what.startswith("back"):
-            failed = failed or event.time
+        if isinstance(event, Injected):
+            (fault,) = FaultPlan.parse(event.what).faults
+            failed.pop(fault.node, None)
+            if fault.loses:
+                failed[fault.node] = event.time
         elif isinstance(event, Recovery):
-            yield event, failed if event.lost else None
-            failed = None if event.lost else failed
+            yield event, min((failed[n] for n in event.lost if n in failed), default=None)
+            failed = {n: time for n, time in failed.items() if n not in event.lost}
 
 
 def by_fault(outcomes: Sequence[Outcome]) -> dict[str, dict[str, int]]:

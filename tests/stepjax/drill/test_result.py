@@ -1,5 +1,6 @@
 """What made-up rounds come to."""
 
+import dataclasses
 import json
 
 import made_up_rounds as made_up
@@ -9,6 +10,7 @@ from parallel.fabric.faults import FaultPlan
 from stepjax.drill import page, result
 from stepjax.drill.matrix import Round
 from stepjax.drill.rounds import difference, furthest
+from stepjax.train.events import Injected
 
 GOOD = [
     made_up.outcome(0, recoveries=[made_up.recovery(2, notice=0.1, step=0.4)]),
@@ -33,6 +35,19 @@ def test_numbers_by_hand():
         "stop": {"rounds": 1, "recovered": 1},
     }
     assert result.perfect(numbers)
+
+
+def test_a_failure_belongs_to_the_recovery_that_names_its_node():
+    """Node 2 was a spare that nobody missed, and node 1 came back and was lost again."""
+    plan = "lose 2 before 1; lose 1 before 1; back 1 before 2; lose 1 during 2"
+    run = made_up.story(plan=plan, recoveries=[made_up.recovery(2, step=0.5)])
+    times = iter((100.0, 100.1, 101.0, 101.5))
+    events = [
+        dataclasses.replace(event, time=next(times)) if isinstance(event, Injected) else event
+        for event in run.events
+    ]
+    ((_, failed),) = result.mended(dataclasses.replace(run, events=events))
+    assert failed == 101.5
 
 
 @pytest.mark.parametrize(
