@@ -153,13 +153,15 @@ class Runtime:
         while True:
             try:
                 if failed or self.cluster.changed(self.generation):
+                    for each in recovered[-1:]:
+                        each.watch.lap("step")  # which has failed
                     recovered.append(self._recover(n, failed, go_back))
                     n = self.step
                 result = work(n)
             except NodeFailure:
                 failed = True
                 continue
-            for each in recovered:
+            for each in recovered[-1:]:
                 each.watch.lap("step")
             return Survived(n, result, recovered)
 
