@@ -112,9 +112,8 @@ def lane(outcome: Outcome, at: Scale) -> str:
     """The time line of a round, with its plan above."""
     round = outcome.round
     came = "recovered" if outcome.recovered else "did not recover"
-    title = (
-        f"{round.number + 1}. {in_words(round.kind)}: {came} in {words.seconds(outcome.seconds)}"
-    )
+    took = words.seconds(outcome.seconds)
+    title = f"Round {round.number + 1}, {in_words(round.kind)}: {came} in {took}"
     parts = [said(f"{round.what}. Seed {round.seed}.", class_="note")]
     if outcome.why:
         parts.append(tag("ul", tag("li", html.escape(outcome.why)), class_="notes"))

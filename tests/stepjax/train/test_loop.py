@@ -175,6 +175,12 @@ def test_a_damaged_checkpoint_is_named_and_the_run_goes_on_from_an_older_one(tmp
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["6", "8"]
 
 
+def test_a_plan_that_only_processes_can_act_out_is_refused_at_once(tmp_path):
+    with pytest.raises(ValueError, match="'stop 1 during 2': an emulated node has no process"):
+        tiny_run.train(tiny_run.config("stop 1 during 2"), tmp_path / "never")
+    assert not (tmp_path / "never").exists()
+
+
 def test_a_second_interrupt_stops_at_once():
     with pytest.raises(KeyboardInterrupt), Interrupt() as interrupt:
         interrupt.take_over()
