@@ -231,7 +231,7 @@ def test_a_job_that_is_told_to_end_saves_and_the_same_file_goes_on(job, emulated
 
 
 def test_a_job_that_is_requeued_goes_on(job, emulated):
-    """As after the loss of its first host, which takes the supervisor with it."""
+    """By its owner here, or by SLURM when its first host is lost. It begins after two minutes."""
     job.slurm.ask("scontrol", "requeue", job.number)
     until(lambda: job.end() == ("COMPLETED", "0:0"), LIMIT)
     assert trajectory(job.workdir) == emulated
