@@ -149,7 +149,7 @@ class Runtime:
         had. `work` begins with it anew whenever it raises NodeFailure.
         Raises: NotEnoughNodes; TimeoutError if a step failed although no node was lost.
         """
-        failed, recovered = False, []
+        failed, recovered = False, list[Recovered]()
         while True:
             try:
                 if failed or self.cluster.changed(self.generation):
