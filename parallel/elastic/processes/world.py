@@ -241,6 +241,7 @@ class _World:
         self._awake = threading.Event()  # connected, or given up
         self._connected = self._left = False
         self._relay = _Relay(address)
+        self._back_end: list[Any] = []  # of JAX
         self._stood_in = 0
         self._mine: set[Address] = set()  # where the gloo of this process listens
         self._gloo: frozenset[Address] = frozenset()  # where the gloo of every rank listens
@@ -264,6 +265,7 @@ class _World:
         state.process_id, state.num_processes = self.rank, num_ranks
         before, threads = _listeners(), _threads()
         devices = jax.devices("cpu")
+        self._back_end.append(devices[0].client)
         self._mine = _listeners() - before
         _yield_to_others(_threads() - threads)
         self._exchange(num_ranks)
@@ -314,11 +316,18 @@ class _World:
         state: Any = distributed.global_state
         state.client = state.coordinator_address = None
         state.process_id, state.num_processes = 0, 1
-        gc.collect()  # cycles in JAX hold the back end's threads and sockets, and its arrays
+        threading.Thread(target=self._end, name="end of a world", daemon=True).start()
         with self._guard:
             self._left = True
             if not self._connected:
                 self._relay.mute()
+
+    def _end(self) -> None:
+        """Waits for the threads of the back end, of which gloo may hold one for half a minute: a
+        large send whose connection broke is not woken.
+        """
+        self._back_end.clear()
+        gc.collect()  # cycles in JAX hold its threads and sockets, and its arrays
 
     def _break(self) -> None:
         for sock in _own_sockets():

@@ -45,7 +45,7 @@ def come(meeting, tmp_path):
             program = NODE.format(node=node, port=meeting.address[1])
             last = "break; " if once else ""
             told = f"echo $? >> codes-{node}; {last}"
-            loop = f"until {sys.executable} -c '{program}'; do {told}done"
+            loop = f"until {sys.executable} -c '{program}'; do {told}kill -0 $PPID || exit; done"
             loops.append(
                 subprocess.Popen(
                     ["bash", "-c", loop],
