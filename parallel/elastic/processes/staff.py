@@ -33,6 +33,11 @@ class Staff:
         """Of those that were started, and whose end has not been heard of."""
         return self._employed.keys()
 
+    @property
+    def ending(self) -> Collection[int]:
+        """Of those that were killed, and whose end has not been heard of."""
+        return self._killed.keys()
+
     def start(self, number: int, limit_s: float) -> None:
         """Starts a process, which is to be there within `limit_s`."""
         self.take_over(number, self._start(number), limit_s)

@@ -454,13 +454,15 @@ class Supervisor:
             self._plan = [f for f in self._plan if (f.kind, f.step) != ("back", self._due + 1)]
             self._count(self._due)
             return
+        now = self._since = time.monotonic()
+        if self._staff.ending:
+            return  # the end of a node that was killed sets the others free
         late = [n for n in self._used if n in self._nodes and self._nodes[n].voted < self._at()]
+        silent = [n for n in late if now - self._nodes[n].heard_at > self._limits.silence / 2]
         behind = [n for n in late if self._nodes[n].at != (self._at(), "during")]
-        for n in behind or late:
-            silence = time.monotonic() - self._nodes[n].heard_at
-            why = f"it kept the others waiting in step {self._at()}"
-            self._kill(n, _silent(silence) if silence > self._limits.silence / 2 else why)
-        self._since = time.monotonic()
+        why = f"it kept the others waiting in step {self._at()}"
+        for n in silent or behind or late:
+            self._kill(n, _silent(now - self._nodes[n].heard_at) if silent else why)
 
     def _at(self) -> int:
         return max(self._nodes[n].at[0] for n in self._used if n in self._nodes)

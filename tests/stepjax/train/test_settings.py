@@ -69,7 +69,7 @@ REFUSED = {
     "words that say nothing": (
         {"faults": "loose 1 before 3"},
         "faults: 'loose 1 before 3' is no part of a fault plan: write 'lose NODE MOMENT STEP' "
-        "or 'back NODE before STEP', as in 'lose 3 before 5'.",
+        "(or stop, crash, corrupt, slow) or 'back NODE before STEP', as in 'lose 3 before 5'.",
     ),
     "a batch that doesn't divide": (
         {"data_global_batch": 7},
