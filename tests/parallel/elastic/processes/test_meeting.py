@@ -82,6 +82,7 @@ def test_nodes_come_from_elsewhere_and_come_again(meeting, come, tmp_path):
     assert codes(tmp_path, 1)[0] == 128 + signal.SIGSEGV
 
 
+@pytest.mark.slow
 def test_a_process_that_stands_still_is_cut_off_and_ends_by_itself(meeting, come, tmp_path):
     come(*range(counting.NODES))
     notes = counting.on_processes("", tmp_path, [(1, 3, "freeze")], meeting=meeting)
@@ -109,6 +110,7 @@ def test_a_node_that_nobody_waits_for_is_sent_away(meeting, come, tmp_path):
     assert codes(tmp_path, stranger)[0] == 1
 
 
+@pytest.mark.slow
 def test_nodes_may_come_long_after_the_supervisor(meeting, come, tmp_path, monkeypatch):
     """Longer after it than one may take that has come, until it is ready."""
     monkeypatch.setattr(counting, "Limits", functools.partial(Limits, start=5.0))
