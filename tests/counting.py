@@ -193,7 +193,7 @@ def _work(folder: Path, deeds, job, member: Member) -> None:
             flip(x)
 
     def alone(x):
-        time.sleep(0.1 if any(deed == "drag" for _, _, deed in mine) else 0)
+        time.sleep(0.3 if any(deed == "drag" for _, _, deed in mine) else 0)
         return x
 
     before(-1)

@@ -1,6 +1,7 @@
 """Which nodes are slow: by the time that each takes for the part of a step that it does alone.
 
-In all else nodes wait for each other, so that a slow one makes the steps of all equally long.
+In all else nodes wait for each other, so that a slow one makes the steps of all equally long. The
+fastest of several steps counts: where nodes share cores, any of them waits for one now and then.
 """
 
 import collections
@@ -8,8 +9,8 @@ import statistics
 from collections.abc import Collection
 
 STEPS = 6  # that are looked at
-FACTOR = 3.0  # times the median of all nodes is slow
-LEAST_S = 0.02  # below that, no node is called slow
+FACTOR = 3.0  # times the time of the median node is slow
+LEAST_S = 0.1  # below that, no node is called slow
 
 
 class Pace:
@@ -31,15 +32,13 @@ class Pace:
 
     def slow(self) -> dict[int, float]:
         """Nodes that have become slow, and how many times as long as the others they take."""
-        medians = {
-            node: statistics.median(took) for node, took in self._took.items() if len(took) == STEPS
-        }
-        if len(medians) < 3:  # of two, it cannot be said which one is slow
+        fastest = {node: min(took) for node, took in self._took.items() if len(took) == STEPS}
+        if len(fastest) < 3:  # of two, it cannot be said which one is slow
             return {}
-        usual = statistics.median(medians.values())
+        usual = statistics.median(fastest.values())
         slow = {
             node: took / usual
-            for node, took in medians.items()
+            for node, took in fastest.items()
             if took > max(FACTOR * usual, LEAST_S)
         }
         found = {node: ratio for node, ratio in slow.items() if node not in self._slow}
