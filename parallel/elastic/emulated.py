@@ -10,6 +10,7 @@ import itertools
 import threading
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -21,7 +22,7 @@ from parallel.elastic.formation import Generation, Rings, Stopwatch
 from parallel.elastic.membership import Members, Membership
 from parallel.elastic.snapshot import Snapshot, shards
 from parallel.fabric.faults import Fault, FaultPlan
-from parallel.spmd.executables import Program
+from parallel.spmd.executables import Kept, Program
 
 
 def check_emulable(plan: FaultPlan) -> None:
@@ -44,6 +45,7 @@ class EmulatedCluster:
     Args:
       on_fault: is told each fault of the plan that has happened.
       limit_s: how long to wait for the membership after a step failed.
+      programs: a folder in which compiled programs lie, and stay.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class EmulatedCluster:
         heartbeat_s: float = 0.02,
         timeout_s: float = 0.25,
         limit_s: float = 10.0,
+        programs: Path | None = None,
     ):
         num_nodes, gpus_per_node = rings.topology.num_nodes, rings.gpus_per_node
         plan.check(num_nodes)
@@ -73,7 +76,7 @@ class EmulatedCluster:
         self.lost: frozenset[int] = frozenset()
         self._plan = plan
         self._on_fault = on_fault
-        self._limit_s = limit_s
+        self._limit_s, self._programs = limit_s, programs
         self._fired: set[Fault] = set()
         self._held: tuple[int, Any, Snapshot | None] | None = None
         self._node_of = {device: node for node, gpus in self.devices.items() for device in gpus}
@@ -103,7 +106,10 @@ class EmulatedCluster:
 
     def program(self, name: str, lower: Lower) -> Program:
         """See Cluster. It is compiled in this process, against the first of its devices."""
-        return Program(lower, [device for gpus in self.devices.values() for device in gpus])
+        devices = [device for gpus in self.devices.values() for device in gpus]
+        if self._programs is None:
+            return Program(lower, devices)
+        return Kept(lower, devices, self._programs, name)
 
     def changed(self, now: Generation) -> bool:
         """See Cluster."""

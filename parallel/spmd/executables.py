@@ -17,8 +17,10 @@ it was compiled for, and `get_compile_options`.
 
 import dataclasses
 import io
+import pickle
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -138,6 +140,41 @@ class Program:
     def on(self, mesh: Mesh) -> jax.stages.Compiled:
         """The program, ready to run on the devices of `mesh`."""
         return self.prepare(mesh.devices.shape).on(mesh)
+
+
+class Kept(Program):
+    """A program that is compiled here only if it does not lie in a folder, where it then lies."""
+
+    def __init__(
+        self,
+        lower: Callable[[Mesh], jax.stages.Lowered],
+        devices: list[jax.Device],
+        folder: Path,
+        name: str,
+    ):
+        super().__init__(lower, devices)
+        self._folder, self._name = folder, name
+
+    def is_prepared(self, shape: tuple[int, ...]) -> bool:
+        """See Program."""
+        return program_path(self._folder, self._name, shape).exists()
+
+    def prepare(self, shape: tuple[int, ...]) -> Portable:
+        """See Program."""
+        path = program_path(self._folder, self._name, shape)
+        if path.exists():
+            portable: Portable = pickle.loads(path.read_bytes())
+            return portable
+        portable = super().prepare(shape)
+        partial = path.with_suffix(".partial")
+        partial.write_bytes(pickle.dumps(portable))
+        partial.rename(path)
+        return portable
+
+
+def program_path(folder: Path, name: str, shape: tuple[int, ...]) -> Path:
+    """Where a compiled program lies."""
+    return folder / f"{name.replace(' ', '_')}-{'x'.join(map(str, shape))}.program"
 
 
 def _compilation_cache() -> str | None:

@@ -6,7 +6,6 @@
 Each is behind a fence. The round counts as recovered if nothing tells the two apart.
 """
 
-import contextlib
 import dataclasses
 import os
 import shutil
@@ -16,13 +15,7 @@ from pathlib import Path
 import jax
 from ml_collections import ConfigDict
 
-from parallel.elastic.cluster import Lower
-from parallel.elastic.emulated import EmulatedCluster
-from parallel.elastic.formation import Rings
 from parallel.elastic.processes import member
-from parallel.elastic.processes.stored import Kept
-from parallel.fabric.faults import FaultPlan
-from parallel.spmd.executables import Program
 from stepjax import numerics
 from stepjax.drill import fence
 from stepjax.drill.matrix import Round
@@ -166,18 +159,7 @@ def _train_twin(
     # As in the processes of a run, which load what is compiled here.
     os.environ["XLA_FLAGS"] = f"{member.LIMIT} {os.environ.get('XLA_FLAGS', '')}".strip()
     _settle(config)
-    with contextlib.ExitStack() as stack:
-        opened = loop.open_run(config, folder, stack)
-        rings, journal = opened.rings, opened.journal
-        cluster = stack.enter_context(_Keeping(rings, programs))
-        interrupt = stack.enter_context(loop.Interrupt())
-        score = loop.run(
-            config, opened.corpus, opened.job, cluster, rings, journal, opened.store, interrupt
-        )
-        loop.finish(config, folder, opened.corpus, journal, score)
-        for name, lower in opened.job.programs.items():
-            for shape in shapes:
-                cluster.program(name, lower).prepare(shape)
+    loop.train(config, folder, programs, shapes)
 
 
 def _settle(config: ConfigDict) -> None:
@@ -185,15 +167,3 @@ def _settle(config: ConfigDict) -> None:
     numerics.settle()
     numerics.fix_threads(num_devices)
     jax.config.update("jax_num_cpu_devices", num_devices)
-
-
-class _Keeping(EmulatedCluster):
-    """Emulated nodes whose programs lie where those of processes lie."""
-
-    def __init__(self, rings: Rings, programs: Path):
-        super().__init__(rings, FaultPlan())
-        self._programs = programs
-
-    def program(self, name: str, lower: Lower) -> Program:
-        devices = [device for gpus in self.devices.values() for device in gpus]
-        return Kept(lower, devices, self._programs, name)

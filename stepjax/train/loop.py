@@ -7,7 +7,7 @@ import dataclasses
 import json
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NamedTuple, NoReturn, Protocol
 
@@ -50,10 +50,17 @@ class Interrupted(Stopped, KeyboardInterrupt):
     """Stopped by Ctrl-C or SIGTERM."""
 
 
-def train(config: ConfigDict, workdir: Path) -> dict:
+def train(
+    config: ConfigDict,
+    workdir: Path,
+    programs: Path | None = None,
+    shapes: Collection[tuple[int, ...]] = (),
+) -> dict:
     """Trains as `config` says, on emulated nodes, logs to `workdir`, and goes on where an earlier
     run in `workdir` stopped.
 
+    Args:    programs: a folder in which compiled programs lie, and stay; None keeps none.
+             shapes: of meshes that programs are compiled for at the end, for later runs.
     Returns: the numbers of result.json.
     Raises:  ValueError, before anything is trained, for a config that cannot be; Stopped, when the
              run was interrupted or no ring can be formed any more; NotFinite.
@@ -62,11 +69,16 @@ def train(config: ConfigDict, workdir: Path) -> dict:
     with contextlib.ExitStack() as stack:
         opened = open_run(config, workdir, stack)
         rings, journal = opened.rings, opened.journal
-        cluster = stack.enter_context(EmulatedCluster(rings, opened.plan, journal.fault))
+        cluster = stack.enter_context(
+            EmulatedCluster(rings, opened.plan, journal.fault, programs=programs)
+        )
         interrupt = stack.enter_context(Interrupt())
         score = run(
             config, opened.corpus, opened.job, cluster, rings, journal, opened.store, interrupt
         )
+        for name, lower in opened.job.programs.items():
+            for shape in shapes:
+                cluster.program(name, lower).prepare(shape)
         return finish(config, workdir, opened.corpus, journal, score)
 
 

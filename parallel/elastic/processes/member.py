@@ -37,11 +37,11 @@ from parallel.elastic.processes.archive import Archive
 from parallel.elastic.processes.exchange import BlockServer
 from parallel.elastic.processes.node import ProcessCluster, RunOver
 from parallel.elastic.processes.staff import Staff
-from parallel.elastic.processes.stored import Kept
 from parallel.elastic.processes.supervisor import Supervisor
 from parallel.elastic.processes.terms import Elsewhere, Limits, Observer, Process
 from parallel.elastic.runtime import Job
 from parallel.fabric.faults import FaultPlan
+from parallel.spmd.executables import Kept
 
 USUAL = Limits()
 LIMIT = "--xla_cpu_collective_timeout_seconds=30"  # of what was given up, see node._Call
@@ -162,38 +162,15 @@ def launch(
     address, authkey = meeting or Meeting(wire.HERE, key)
     greeting = wire.Work(work, limits, stored.absolute(), at, time.time_ns())
     office = wire.Office(authkey, greeting, address)
-    running = {
-        number: (process.pid, rendezvous.began(process.pid)) for number, process in found.items()
-    }
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__, *preload])
-
-    def log_of(number: int) -> Path:
-        return logs / ("compiler.log" if number == wire.COMPILER else f"node-{number}.log")
-
-    def last_word(number: int) -> str:
-        log = log_of(number)
-        lines = log.read_text(errors="replace").splitlines() if log.exists() else []
-        return lines[-1].strip() if lines else ""
-
-    def start(number: int) -> Process:
-        process = Elsewhere() if meeting and number != wire.COMPILER else _forked(number)
-        if number != wire.COMPILER:
-            running[number] = process.pid, rendezvous.began(process.pid)
-        rendezvous.write(at, rendezvous.Run(office.address, authkey, mark, running))
-        return process
-
-    def _forked(number: int) -> Process:
-        arguments = number, Meeting(office.address, authkey), log_of(number)
-        process = context.Process(target=_main, args=arguments, daemon=True)
-        process.start()
-        return process
-
+    run = rendezvous.Run(office.address, authkey, mark, {})
+    starter = _Starter(at, run, logs, preload, forks_nodes=meeting is None)
+    for number, process in found.items():
+        starter.know(number, process)
     with BlockServer(authkey, office.address[0]) as server:
         supervisor = Supervisor(
             rings,
             office,
-            Staff(start, last_word),
+            Staff(starter.start, starter.last_word),
             Archive(server, shapes, go_back),
             observer or Observer(),
             plan,
@@ -207,6 +184,58 @@ def launch(
             at.unlink(missing_ok=True)
             supervisor.close()
             shutil.rmtree(own, ignore_errors=True)
+
+
+class _Starter:
+    """Starts processes here, or expects them from elsewhere, and keeps the rendezvous.
+
+    Args:
+      at: the file of the rendezvous.   run: what it holds.
+      logs: a folder.   preload: modules that are imported once for all processes.
+      forks_nodes: or else they come from other machines.
+    """
+
+    def __init__(
+        self,
+        at: Path,
+        run: rendezvous.Run,
+        logs: Path,
+        preload: Sequence[str],
+        forks_nodes: bool,
+    ):
+        self._at, self._run, self._logs, self._forks_nodes = at, run, logs, forks_nodes
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload([__name__, *preload])
+
+    def start(self, number: int) -> Process:
+        """The process of a node, or of wire.COMPILER."""
+        if number == wire.COMPILER:
+            return self._fork(number)
+        process = self._fork(number) if self._forks_nodes else Elsewhere()
+        self.know(number, process)
+        return process
+
+    def know(self, number: int, process: Process) -> None:
+        """A supervisor that is started later is to find this process."""
+        processes = {**self._run.processes, number: (process.pid, rendezvous.began(process.pid))}
+        self._run = self._run._replace(processes=processes)
+        rendezvous.write(self._at, self._run)
+
+    def last_word(self, number: int) -> str:
+        """The last line that a process has written."""
+        log = self._log_of(number)
+        lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+        return lines[-1].strip() if lines else ""
+
+    def _fork(self, number: int) -> Process:
+        arguments = number, Meeting(self._run.address, self._run.authkey), self._log_of(number)
+        process = self._context.Process(target=_main, args=arguments, daemon=True)
+        process.start()
+        return process
+
+    def _log_of(self, number: int) -> Path:
+        name = "compiler.log" if number == wire.COMPILER else f"node-{number}.log"
+        return self._logs / name
 
 
 def _end(processes: Iterable[Process], limit_s: float) -> None:

@@ -25,11 +25,12 @@ from parallel.elastic.processes.call import Call
 from parallel.elastic.processes.checksum import Check, checksum
 from parallel.elastic.processes.copies import KEPT, Copies
 from parallel.elastic.processes.exchange import BlockServer, NotHeld, PeerFailed
-from parallel.elastic.processes.stored import Stored, program_path
+from parallel.elastic.processes.stored import Stored
 from parallel.elastic.processes.terms import Limits
 from parallel.elastic.recovery import StateLost
 from parallel.elastic.snapshot import keepers
 from parallel.fabric.faults import Fault
+from parallel.spmd.executables import program_path
 
 TICK_S = 0.25
 FREE_S = 0.05  # how often a call that waits for others is freed again
@@ -85,7 +86,6 @@ class ProcessCluster:
         self._number = 0
         self._formation: Formation | None = None
         self._service = ""
-        self._ranks: tuple[int, ...] = ()
         self._peers: Peers = {}
         self._plan: tuple[Fault, ...] = ()
         self._held: tuple[int, Any] | None = None
@@ -99,12 +99,8 @@ class ProcessCluster:
         self._ready: wire.Ready | None = None
         self._notes: collections.deque[wire.Note] = collections.deque(maxlen=64)
         self._done: wire.Done | None = None
-        self._threads = [
-            threading.Thread(target=target, name="node", daemon=True)
-            for target in (self._hear, self._keep_free)
-        ]
-        for thread in self._threads:
-            thread.start()
+        for target in (self._hear, self._keep_free):
+            threading.Thread(target=target, name="node", daemon=True).start()
 
     @property
     def asked(self) -> bool:
@@ -402,7 +398,7 @@ class ProcessCluster:
             self._wait(formed, "", forever=True)
             form = self._form
             if self._leave == number and form is not None:
-                self._service, self._ranks = form.service, form.nodes
+                self._service = form.service
                 self._peers, self._plan = form.peers, form.plan
                 self._formation = form.formation
                 return form

@@ -5,12 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax
 from jax.sharding import Mesh
 
-from parallel.elastic.cluster import Lower
 from parallel.elastic.processes import wire
-from parallel.spmd.executables import Portable, Program
+from parallel.spmd.executables import Portable, program_path
 
 
 class Stored:
@@ -38,32 +36,3 @@ class Stored:
 
     def _path(self, shape: tuple[int, ...]) -> Path:
         return program_path(self._folder, self._name, shape)
-
-
-def program_path(folder: Path, name: str, shape: tuple[int, ...]) -> Path:
-    """Where a compiled program lies."""
-    return folder / f"{name.replace(' ', '_')}-{'x'.join(map(str, shape))}.program"
-
-
-class Kept(Program):
-    """A program that is compiled here only if it does not lie in a folder, where it then lies."""
-
-    def __init__(self, lower: Lower, devices: list[jax.Device], folder: Path, name: str):
-        super().__init__(lower, devices)
-        self._folder, self._name = folder, name
-
-    def is_prepared(self, shape: tuple[int, ...]) -> bool:
-        """See Program."""
-        return program_path(self._folder, self._name, shape).exists()
-
-    def prepare(self, shape: tuple[int, ...]) -> Portable:
-        """See Program."""
-        path = program_path(self._folder, self._name, shape)
-        if path.exists():
-            portable: Portable = pickle.loads(path.read_bytes())
-            return portable
-        portable = super().prepare(shape)
-        partial = path.with_suffix(".partial")
-        partial.write_bytes(pickle.dumps(portable))
-        partial.rename(path)
-        return portable
